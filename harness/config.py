@@ -1,0 +1,79 @@
+"""From composed YAML to typed specs: one strict decoder that names every bad key at once.
+
+Composition (Hydra) happens above, in `sweeps/`; this module sees plain mappings. Nothing is coerced: `"12"` is no integer
+and `true` no number, because a value that changes type on its way is a value nobody wrote.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a configuration: where, what, and what to do about it."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class ConfigError(ValueError):
+    """Every problem of a configuration, together."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"  {problem}" for problem in self.problems))
+
+
+@lru_cache(maxsize=64)
+def _adapter(cls: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter, create_model
+
+    # A box, because pydantic refuses `config=` for a dataclass while a model's settings do reach nested dataclasses.
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return TypeAdapter(create_model("config", __config__=strict, root=(cls, ...)))
+
+
+def decode(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
+    """Turn a plain mapping into a frozen, typed spec, or raise ConfigError naming every bad key with its path.
+
+    Decoding goes through JSON: lists become tuples, mappings become dataclasses, and strict mode stays usable.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(cls).validate_json(json.dumps({"root": data})).root  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise ConfigError(_problem(issue, where) for issue in error.errors(include_url=False)) from None
+
+
+def _problem(issue: Any, where: str) -> Problem:
+    path = ".".join(str(part) for part in issue["loc"] if part != "root")
+    full = ".".join(part for part in (where, path) if part) or "(top level)"
+    message = str(issue["msg"])
+    if issue["type"] == "missing":
+        message = "is missing; every value of an experiment is written in conf/"
+    elif issue["type"] == "extra_forbidden":
+        message = "is not a known key here"
+    elif not isinstance(issue.get("input"), (dict, list)):
+        message = f"{issue.get('input')!r}: {message[0].lower()}{message[1:]}"
+    return Problem(full, message)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint for an error message: ' (did you mean ...?)' for the nearest known name, else the known names if few."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (known: {', '.join(names)})" if 0 < len(names) <= 15 else ""
