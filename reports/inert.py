@@ -1,0 +1,59 @@
+"""Text from elsewhere, made inert: whatever an arm, a task or a generated text contains, a table stays a table.
+
+Names come from configuration, texts from LLMs and data sets; neither may move a cursor, open a link or run a macro. Each
+output format has one function here, and every renderer passes all text through it.
+"""
+
+from __future__ import annotations
+
+import html as html_escapes
+import re
+
+# C0 and C1 controls (terminal escapes), zero-width and bidirectional marks, line and paragraph separators, the BOM.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~$@&:])")
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "'": r"\textquotesingle{}", "`": r"\textasciigrave{}",
+}  # fmt: skip
+_LATEX_SYMBOLS = {
+    "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$", "\N{GREEK CAPITAL LETTER DELTA}": r"$\Delta$",
+    "\N{HORIZONTAL ELLIPSIS}": r"\dots{}", "\N{EN DASH}": "--", "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{DAGGER}": r"\dag{}", "\N{DOUBLE DAGGER}": r"\ddag{}",
+}  # fmt: skip
+
+
+def visible(text: str) -> str:
+    """One line in which every control, invisible or direction-changing character is spelled out; for terminals."""
+    return _UNSEEN.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+def markdown(text: str) -> str:
+    """Text that Markdown shows as it is: no link, image, emphasis, HTML or table border; mentions and URLs stay text."""
+    return _MARKDOWN.sub(lambda match: f"&#{ord(match.group()):d};", visible(text))
+
+
+def html(text: str) -> str:
+    """Text for HTML elements and quoted attributes."""
+    return html_escapes.escape(visible(text), quote=True)
+
+
+def latex(text: str) -> str:
+    """Text for LaTeX with T1 fonts; characters a plain pdflatex cannot set are spelled out as U+XXXX."""
+    return "".join(_latex_character(character) for character in visible(text))
+
+
+def _latex_character(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    if character in _LATEX_SYMBOLS:
+        return _LATEX_SYMBOLS[character]
+    # Latin-1 and Latin Extended-A letters are set by T1 and utf8 input; anything beyond would stop the compilation.
+    return character if ord(character) < 0x180 else f"U+{ord(character):04X}"
+
+
+def csv(text: str) -> str:
+    """Text for a CSV cell: a spreadsheet takes it for text, not for a formula."""
+    clean = visible(text)
+    return "'" + clean if clean[:1] in ("=", "+", "-", "@") else clean

@@ -1,0 +1,251 @@
+"""From a RUN on the command line to what its steps left on disk.
+
+`RUN = SWEEP[@id][:arm[:seed]]` or a path to a sweep's folder. A frame holds what is there and names what is not: a task
+without a record is missing with a reason, never a zero and never left out of a mean. Every score file is checked against
+the digest in its record before it is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.record import MEASURED_FILE, PAYLOAD, RECORD_FILE, RecordError, read_record
+from harness.scores import SCORES_FILE, TaskScores, read_scores
+from harness.sweep_record import (
+    SWEEP_FILE,
+    ArmRecord,
+    Failure,
+    RunRecord,
+    StepRef,
+    SweepRecord,
+    find_sweep,
+    read_failures,
+    read_sweep,
+)
+
+SETTING = ("hardware", "torch", "transformers")
+
+
+class RunError(ValueError):
+    """A RUN that names nothing; says what there is."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One task of one run, as its step left it."""
+
+    scores: TaskScores
+    folder: Path | None
+    """The step's folder with per-item values; None for results that others published."""
+    digest: str
+    """Of the payload; empty for published results."""
+    items_digest: str
+    """SHA-256 of items.parquet as the record has it; empty where there are no per-item values."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One arm with one seed: what was scored, what is missing and why, and on what it ran."""
+
+    arm: str
+    seed: int | None
+    tasks: dict[str, Evaluated]
+    missing: dict[str, str]
+    settings: frozenset[tuple[str, ...]]
+    """(hardware, torch, transformers) of every finished step."""
+    seconds: dict[str, float]
+    """Seconds of every finished step by label."""
+    weights: str
+    """Digest of the trained weights' payload, or empty: two arms with equal scores must not differ here."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A sweep, or a set of published models, as tables see it."""
+
+    sweep: SweepRecord
+    store: Path
+    runs: tuple[Run, ...]
+
+    @property
+    def suite(self) -> tuple[str, ...]:
+        """Every task asked of any run, in the order of the first run that has it."""
+        return tuple(dict.fromkeys(task for run in self.runs for task in (*run.tasks, *run.missing)))
+
+    @property
+    def task_types(self) -> dict[str, str]:
+        """The type of every task that was scored anywhere."""
+        return {name: done.scores.task_type for run in self.runs for name, done in run.tasks.items()}
+
+    def of_arm(self, arm: str) -> tuple[Run, ...]:
+        """The runs of an arm, by seed."""
+        return tuple(run for run in self.runs if run.arm == arm)
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The arms that are here, baseline first."""
+        names = tuple(dict.fromkeys(run.arm for run in self.runs))
+        return tuple(sorted(names, key=lambda name: name != self.sweep.baseline))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A RUN, taken apart."""
+
+    sweep: str
+    arm: str | None
+    seed: int | None
+
+
+def parse_reference(text: str) -> Reference:
+    """Take `SWEEP[@id][:arm[:seed]]` apart; raises RunError when the seed is no integer or there are too many parts."""
+    sweep, *rest = text.split(":")
+    if not sweep or len(rest) > 2 or any(not part for part in rest):
+        raise RunError(f"{text!r} is not SWEEP[@id][:arm[:seed]] or a path to a sweep's folder")
+    if len(rest) == 2 and not rest[1].lstrip("-").isdigit():
+        raise RunError(f"{text!r}: seed {rest[1]!r} is not an integer")
+    return Reference(sweep, rest[0] if rest else None, int(rest[1]) if len(rest) == 2 else None)
+
+
+def load(store: Path, references: Iterable[str], *, with_baseline: bool) -> tuple[Frame, ...]:
+    """One frame per sweep named, in the order named; arms and seeds are those asked for.
+
+    With `with_baseline` the baseline's runs come along, because deltas are against it. Raises RunError, SweepRecordError,
+    RecordError or ScoreError naming the file.
+    """
+    wanted: dict[Path, list[Reference]] = {}
+    for text in references:
+        reference = parse_reference(text)
+        folder = Path(reference.sweep)
+        if not (folder / SWEEP_FILE).is_file():
+            folder = find_sweep(store, reference.sweep)
+        wanted.setdefault(folder.resolve(), []).append(reference)
+    return tuple(_frame(store, folder, refs, with_baseline=with_baseline) for folder, refs in wanted.items())
+
+
+def _frame(store: Path, folder: Path, references: list[Reference], *, with_baseline: bool) -> Frame:
+    sweep = read_sweep(folder)
+    failures = read_failures(folder)
+    if folder.parent.parent.name == "sweeps":  # a path names its own store
+        store = folder.parent.parent.parent
+    for reference in references:
+        _check(sweep, reference)
+    seeds = {r.seed for r in references}
+    chosen = [
+        run
+        for run in sweep.runs
+        if any(r.arm in (None, run.arm) and r.seed in (None, run.seed) for r in references)
+        or (with_baseline and run.arm == sweep.baseline and (None in seeds or run.seed in seeds))
+    ]
+    reader = _Reader(store, failures)
+    return Frame(sweep, store, tuple(reader.run(run) for run in chosen))
+
+
+def _check(sweep: SweepRecord, reference: Reference) -> None:
+    arms = {arm.name for arm in sweep.arms} | {run.arm for run in sweep.runs}
+    if reference.arm is not None and reference.arm not in arms:
+        raise RunError(f"sweep {sweep.name}@{sweep.id} has no arm {reference.arm!r}; it has {', '.join(sorted(arms))}")
+    if reference.seed is not None and reference.seed not in sweep.seeds:
+        raise RunError(f"sweep {sweep.name}@{sweep.id} has no seed {reference.seed}; it has {list(sweep.seeds)}")
+
+
+class _Reader:
+    """Reads each step of the store once, however many runs share it."""
+
+    def __init__(self, store: Path, failures: dict[str, Failure]) -> None:
+        self.store = store
+        self.failures = failures
+        self.measured: dict[str, dict[str, Any] | None] = {}
+        self.evaluated: dict[str, Evaluated] = {}
+
+    def run(self, run: RunRecord) -> Run:
+        tasks: dict[str, Evaluated] = {}
+        missing: dict[str, str] = {}
+        for task, ref in run.evaluations.items():
+            if self.done(ref):
+                tasks[task] = self.evaluate(ref)
+            else:
+                missing[task] = self.why(run, ref)
+        measured = {label: self.measure(ref) for label, ref in run.steps.items()}
+        settings = frozenset(_setting(found) for found in measured.values() if found is not None)
+        seconds = {label: float(found["seconds"]) for label, found in measured.items() if found and "seconds" in found}
+        return Run(run.arm, run.seed, tasks, missing, settings, seconds, self.weights(run))
+
+    def folder(self, ref: StepRef) -> Path:
+        return self.store / ref.step / ref.fingerprint
+
+    def done(self, ref: StepRef) -> bool:
+        return (self.folder(ref) / RECORD_FILE).is_file()
+
+    def evaluate(self, ref: StepRef) -> Evaluated:
+        if ref.key not in self.evaluated:
+            folder = self.folder(ref)
+            record = read_record(folder / RECORD_FILE)
+            path = folder / PAYLOAD / SCORES_FILE
+            check_digest(path, record.files.get(SCORES_FILE, ""))
+            items = record.files.get("items.parquet", "")
+            self.evaluated[ref.key] = Evaluated(read_scores(path), folder, record.digest, items)
+        return self.evaluated[ref.key]
+
+    def weights(self, run: RunRecord) -> str:
+        ref = run.steps.get("finetune") or run.steps.get("pretrain")
+        return read_record(self.folder(ref) / RECORD_FILE).digest if ref is not None and self.done(ref) else ""
+
+    def measure(self, ref: StepRef) -> dict[str, Any] | None:
+        if ref.key not in self.measured:
+            path = self.folder(ref) / MEASURED_FILE
+            self.measured[ref.key] = json.loads(path.read_text(encoding="utf-8")) if self.done(ref) else None
+        return self.measured[ref.key]
+
+    def why(self, run: RunRecord, ref: StepRef) -> str:
+        for key in (ref.key, *(other.key for other in run.steps.values())):
+            if key in self.failures:
+                return f"{self.failures[key].label or key} failed: {self.failures[key].message.splitlines()[:1]}"
+        return "not built yet"
+
+
+def check_digest(path: Path, expected: str) -> None:
+    """Raise RecordError unless a payload file has the digest its record vouches for."""
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        found = "missing"
+    if found != expected:
+        raise RecordError(f"{path}: its bytes are not those of the record; move {path.parent.parent} away and run again")
+
+
+def _setting(measured: dict[str, Any]) -> tuple[str, ...]:
+    versions = measured.get("versions", {})
+    return (str(measured.get("hardware", "unknown")), *(str(versions.get(name, "unknown")) for name in SETTING[1:]))
+
+
+def differing_settings(frame: Frame) -> dict[str, str]:
+    """Arms that did not run on what the baseline ran on, with what differs; empty when all agree."""
+    base = frozenset().union(*(run.settings for run in frame.of_arm(frame.sweep.baseline)))
+    found = {}
+    for arm in frame.arm_names:
+        mine = frozenset().union(*(run.settings for run in frame.of_arm(arm)))
+        names = [
+            f"{name} {', '.join(sorted({s[i] for s in mine}))} (baseline: {', '.join(sorted({s[i] for s in base}))})"
+            for i, name in enumerate(SETTING)
+            if base and mine and {s[i] for s in mine} != {s[i] for s in base}
+        ]
+        if names:
+            found[arm] = "; ".join(names)
+    return found
+
+
+def described(frame: Frame) -> dict[str, ArmRecord]:
+    """Arm records by name."""
+    return {arm.name: arm for arm in frame.sweep.arms}
+
+
+def only_seeds(frame: Frame, seeds: Iterable[int | None]) -> Frame:
+    """The frame reduced to some seeds."""
+    kept = set(seeds)
+    return replace(frame, runs=tuple(run for run in frame.runs if run.seed in kept))
