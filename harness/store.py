@@ -1,0 +1,189 @@
+"""The store of finished steps: `store/<step>/<fingerprint>/{payload/, measured.json, record.json}`.
+
+A folder with a record is done; one without is not. A step is built in `<fingerprint>.partial`, its record is written last,
+and the folder is renamed into place, so that a kill at any moment leaves either everything or nothing. One builder at a time:
+a lock per step that the kernel releases when its holder dies.
+
+Payloads are checked against their record before anybody reads them. Not here: which steps there are (`step.py`), or the
+commands for upkeep (`store_commands.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from harness.identity import combine_digests, file_digest, folder_digests, plain
+from harness.record import (
+    MEASURED_FILE,
+    PAYLOAD,
+    RECORD_FILE,
+    InputRead,
+    Record,
+    RecordError,
+    environment,
+    read_record,
+    write_json,
+    write_record,
+)
+from harness.runtime import Runtime
+from harness.step import Body, Report, Step, Work, silent
+
+
+class StaleError(RecordError):
+    """A finished step was built from other bytes of an input than those that lie there now."""
+
+
+class BusyError(RuntimeError):
+    """Another process is building the step."""
+
+
+class EmptyPayloadError(RuntimeError):
+    """A body returned without writing anything."""
+
+
+class Store:
+    """Finished steps below one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        # Files whose digest this process has checked, by what `stat` says of them: weights are hashed once, not per task.
+        self._checked: dict[tuple[str, int, int, int], str] = {}
+
+    def folder(self, step: Step) -> Path:
+        """Where a step lies, done or not."""
+        return self.root / step.name / step.fingerprint
+
+    def payload(self, step: Step) -> Path:
+        """Where a finished step's payload lies."""
+        return self.folder(step) / PAYLOAD
+
+    def done(self, step: Step) -> bool:
+        """Whether the step has a record; a stat, nothing is read."""
+        return (self.folder(step) / RECORD_FILE).is_file()
+
+    def record(self, step: Step) -> Record:
+        """The record of a finished step; raises RecordError if torn, or of another step."""
+        record = read_record(self.folder(step) / RECORD_FILE)
+        if (record.step, record.fingerprint) != (step.name, step.fingerprint):
+            raise RecordError(f"{self.folder(step)}: holds the record of {record.step}/{record.fingerprint}; move it away")
+        return record
+
+    def fresh(self, step: Step) -> Record:
+        """The record of a finished step whose inputs are still those it read; raises StaleError otherwise."""
+        record = self.record(step)
+        for role, source in step.inputs.items():
+            read = record.inputs[role].digest
+            if self.done(source) and (now := self.record(source).digest) != read:
+                raise StaleError(
+                    f"{step.key} was built from {source.key} when its digest was {read[:12]}, which is {now[:12]} now; "
+                    f"move {self.folder(step)} away to build it again"
+                )
+        return record
+
+    def verified(self, step: Step) -> Record:
+        """The record of a finished step whose payload bytes match it; raises RecordError naming the file that does not."""
+        record = self.record(step)
+        payload = self.payload(step)
+        present = {path.relative_to(payload).as_posix() for path in payload.rglob("*") if path.is_file()}
+        for name in sorted(present ^ set(record.files)):
+            problem = "is missing" if name in record.files else "is not in the record"
+            raise RecordError(f"{payload / name}: {problem}; move {self.folder(step)} away to build the step again")
+        for name, digest in record.files.items():
+            if self._digest(payload / name) != digest:
+                raise RecordError(
+                    f"{payload / name}: its bytes are not those of the record (corrupt or edited); "
+                    f"move {self.folder(step)} away to build the step again"
+                )
+        return record
+
+    def _digest(self, path: Path) -> str:
+        stat = path.stat()
+        key = (str(path), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        if key not in self._checked:
+            self._checked[key] = file_digest(path)
+        return self._checked[key]
+
+    def realize(self, step: Step, body: Body, runtime: Runtime, report: Report = silent) -> bool:
+        """Build a step whose inputs are done, unless it is done. Returns whether this call built it.
+
+        Raises BusyError if another process holds its lock, RecordError if an input's bytes do not match, and whatever the
+        body raises; nothing of a failed build stays.
+        """
+        if self.done(step):
+            return False
+        with self._locked(step):
+            if self.done(step):
+                return False
+            self._build(step, body, runtime, report)
+        return True
+
+    @contextmanager
+    def _locked(self, step: Step) -> Iterator[None]:
+        path = self.root / "locks" / f"{step.name}-{step.fingerprint}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise BusyError(f"{step.key} is being built by another process") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _build(self, step: Step, body: Body, runtime: Runtime, report: Report) -> None:
+        folder = self.folder(step)
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / PAYLOAD).mkdir(parents=True)
+        inputs = {role: self.verified(source) for role, source in step.inputs.items()}
+        measured: dict[str, Any] = {}
+        started, cpu = time.time(), _cpu_seconds()
+        try:
+            paths = {role: self.payload(source) for role, source in step.inputs.items()}
+            body(step.spec, Work(paths, partial / PAYLOAD, runtime, report, measured))
+            files = folder_digests(partial / PAYLOAD)
+            if not files:
+                raise EmptyPayloadError(f"{step.key}: its body wrote nothing")
+            measured |= {"seconds": time.time() - started, "cpu_seconds": _cpu_seconds() - cpu, "started": started}
+            write_json(partial / MEASURED_FILE, measured | dict(environment()))
+            reads = {role: InputRead(r.step, r.fingerprint, r.digest) for role, r in inputs.items()}
+            record = Record(
+                step.name, step.version, step.fingerprint, plain(step.spec), reads, files, combine_digests(files)
+            )
+            _flush(partial)
+            write_record(partial / RECORD_FILE, record)
+            partial.rename(folder)
+            _flush_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def _cpu_seconds() -> float:
+    times = os.times()
+    return times.user + times.system
+
+
+def _flush(folder: Path) -> None:
+    """Payload bytes reach the disk before the record that vouches for them."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

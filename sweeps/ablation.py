@@ -1,0 +1,118 @@
+"""An ablation: a question asked of a baseline by named arms, as data (`conf/sweep/<question>.yaml`).
+
+An arm is a set of overrides against the baseline, one factor at a time or several coupled keys; it can be pasted on a
+command line. An ad-hoc grid (`-m key=a,b`) becomes an ablation too, with its first value as baseline.
+
+Not here: composing the overrides (`compose.py`) and planning the runs (`plan.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from annotated_types import MinLen
+
+from harness.config import ConfigError, Problem, decode, nearest
+from harness.identity import fingerprint
+from sweeps.compose import choices, key_of, layered
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm: what it is called and what it changes."""
+
+    overrides: Annotated[tuple[str, ...], MinLen(1)]
+    description: str
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One question."""
+
+    question: str
+    baseline: tuple[str, ...]
+    """Overrides of conf/run.yaml that make the baseline."""
+    arms: dict[str, Arm]
+    seeds: Annotated[tuple[int, ...], MinLen(1)]
+    """The same in every arm: runs are paired by seed."""
+    primary: str
+    """What decides: `mean`, a task type, or a task."""
+    family: tuple[str, ...]
+    """Arms whose comparison with the baseline is confirmatory; the others are exploratory."""
+    table: str
+    reference: str | None
+    conditional: str
+    assumed: dict[str, str]
+    """Values the source does not publish: key to the reason for the value assumed."""
+
+    def __post_init__(self) -> None:
+        """Names that refer to arms must be arms."""
+        problems = [
+            Problem("sweep.family", f"{name!r} is no arm{nearest(name, self.arms)}")
+            for name in self.family
+            if name not in self.arms
+        ]
+        problems += [Problem("sweep.arms", f"{BASELINE!r} is the baseline's own name")] if BASELINE in self.arms else []
+        problems += [Problem("sweep.seeds", "names a seed twice")] if len(set(self.seeds)) < len(self.seeds) else []
+        if problems:
+            raise ConfigError(problems)
+
+    def overrides(self) -> dict[str, tuple[str, ...]]:
+        """Complete overrides by arm, the baseline first."""
+        arms = {name: layered(self.baseline, arm.overrides) for name, arm in self.arms.items()}
+        return {BASELINE: self.baseline, **arms}
+
+    def only(self, names: Sequence[str]) -> Ablation:
+        """The same question with some of its arms; the baseline always stays."""
+        unknown = [name for name in names if name not in self.arms and name != BASELINE]
+        if unknown:
+            raise ConfigError(Problem("only", f"{name!r} is no arm{nearest(name, self.arms)}") for name in unknown)
+        arms = {name: arm for name, arm in self.arms.items() if name in names}
+        family = tuple(name for name in self.family if name in names)
+        return Ablation(**{**vars(self), "arms": arms, "family": family})
+
+
+def named(data: Mapping[str, Any], overrides: Sequence[str]) -> Ablation:
+    """A shipped ablation from its composed YAML, with overrides of the command line under every arm."""
+    ablation = decode(Ablation, data, "sweep")
+    return Ablation(**{**vars(ablation), "baseline": layered(ablation.baseline, overrides)})
+
+
+def grid(overrides: Sequence[str]) -> tuple[str, Ablation]:
+    """An ad-hoc grid from swept overrides: its name, and the ablation whose baseline is the first value of each.
+
+    `seed=0,1` are seeds, not arms. Raises ConfigError when nothing is swept.
+    """
+    fixed, swept = choices(overrides)
+    seeds = tuple(int(text.split("=", 1)[1]) for text in swept.pop("seed", []))
+    if not seeds:
+        seeds = tuple(int(text.split("=", 1)[1]) for text in fixed if key_of(text) == "seed") or (0,)
+    fixed = tuple(text for text in fixed if key_of(text) != "seed")
+    if not swept and len(seeds) == 1:
+        raise ConfigError([Problem("-m", "nothing is swept; name a question (sweep=quickstart) or give a key values (key=a,b)")])
+    first, *rest = itertools.product(*swept.values())
+    arms = {arm_name(combination): Arm(combination, "") for combination in rest}
+    name = f"grid-{fingerprint([sorted(fixed), sorted(swept.items()), list(seeds)])[:8]}"
+    ablation = Ablation(
+        question=f"What do {' and '.join(swept) or 'seeds'} do?",
+        baseline=(*fixed, *first),
+        arms=arms,
+        seeds=seeds,
+        primary="mean",
+        family=tuple(arms),
+        table="task_types",
+        reference=None,
+        conditional="one corpus and one pre-training, shared over seeds",
+        assumed={},
+    )
+    return name, ablation
+
+
+def arm_name(overrides: Sequence[str]) -> str:
+    """A readable name for a combination of overrides: last parts of keys with their values."""
+    return "_".join(f"{key_of(text).split('.')[-1].replace('/', '_')}={text.split('=', 1)[1]}" for text in overrides)

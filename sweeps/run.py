@@ -1,0 +1,209 @@
+"""The engine behind `python -m harness` and `-m`: check, compose, plan, build what is missing, show the table.
+
+A single run is a sweep of one arm. Every problem of every arm is found before anything is built. The parent never imports
+torch: it plans from specs, and workers compute.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.config import ConfigError, Problem, nearest
+from harness.identity import fingerprint, plain
+from harness.record import RecordError
+from harness.runtime import Runtime
+from harness.step import Step
+from harness.store import Store
+from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord
+from sweeps.ablation import BASELINE, Ablation, grid, named
+from sweeps.compose import Composer, key_of
+
+FLAGS_WITHOUT_RUN = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
+USAGE = 4  # exit code of bad input, as in the gate
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A sweep, ready to be built."""
+
+    record: SweepRecord
+    runs: tuple[tuple[str, Mapping[str, Step], Mapping[str, Any]], ...]
+    """(name, steps by label, pinned specification) of every run."""
+    runtime: Runtime
+    store: Store
+
+
+def main(conf: Path) -> None:
+    """The command line: check all overrides at once, then let Hydra take over."""
+    import hydra
+
+    global _conf  # noqa: PLW0603 - Hydra constructs the sweeper; this is how the folder reaches it
+    _conf = conf
+    arguments = sys.argv[1:]
+    if not any(argument in FLAGS_WITHOUT_RUN for argument in arguments):
+        overrides = [argument for argument in arguments if not argument.startswith("-")]
+        multirun = any(argument in ("-m", "--multirun") for argument in arguments)
+        _check_arguments(conf, overrides, multirun=multirun)
+    hydra.main(version_base="1.3", config_path=str(conf), config_name="run")(lambda _: single(overrides))()
+
+
+_conf = Path("conf")
+
+
+def _check_arguments(conf: Path, overrides: Sequence[str], *, multirun: bool) -> None:
+    with reported():
+        problems = Composer(conf).check(overrides, sweeps=multirun)
+        if not multirun and any(key_of(text) == "sweep" for text in overrides):
+            problems.append(Problem("sweep", "names an ablation; add -m to run it"))
+        if problems:
+            raise ConfigError(problems)
+
+
+class reported:  # noqa: N801 - reads as a statement: with reported():
+    """Turns a ConfigError into a message on standard error and exit code 4."""
+
+    def __enter__(self) -> None:
+        """Nothing to set up."""
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        """Print every problem and leave."""
+        if isinstance(error, ConfigError):
+            console = Console(stderr=True)
+            count = len(error.problems)
+            console.print(f"[red]{count} problem{'s' * (count > 1)}, nothing was run:[/]", highlight=False)
+            for problem in error.problems:
+                console.print(f"  [bold]{escape(problem.path)}[/] {escape(problem.message)}", highlight=False, soft_wrap=True)
+            raise SystemExit(USAGE) from None
+
+
+def single(overrides: Sequence[str]) -> None:
+    """One run: a sweep of the baseline alone."""
+    with reported():
+        seeds = tuple(int(text.split("=", 1)[1]) for text in overrides if key_of(text) == "seed") or (0,)
+        fixed = tuple(text for text in overrides if key_of(text) != "seed" and key_of(text) not in ("preview", "only", "retry"))
+        ablation = Ablation(
+            "What does this run score?", fixed, {}, seeds, "mean", (), "task_types", None, "one corpus and one pre-training", {}
+        )
+        execute_sweep("run", ablation, overrides)
+
+
+def sweep(arguments: Sequence[str]) -> None:
+    """A named ablation or an ad-hoc grid; called by Hydra's sweeper."""
+    with reported():
+        overrides = [text for text in arguments if key_of(text) not in ("preview", "only", "retry", "sweep")]
+        name = next((text.split("=", 1)[1] for text in arguments if key_of(text) == "sweep"), None)
+        if name is None:
+            grid_name, ablation = grid(overrides)
+            execute_sweep(grid_name, ablation, arguments)
+            return
+        swept = Composer(_conf).compose([f"sweep={name}"])["sweep"]
+        execute_sweep(name, named(swept, overrides), arguments)
+
+
+def execute_sweep(name: str, ablation: Ablation, arguments: Sequence[str]) -> None:
+    """Plan, and then preview or build; leaves with exit code 1 unless all is complete."""
+    from sweeps.session import build, preview
+
+    started = time.monotonic()
+    control = [text for text in arguments if key_of(text) in ("preview", "only", "retry")]
+    settings = _settings(ablation, control)
+    if settings[1].only is not None:
+        ablation = ablation.only(settings[1].only)
+    planned = plan_sweep(name, ablation, settings[0])
+    if settings[1].preview:
+        preview(planned)
+        return
+    raise SystemExit(build(planned, retry=settings[1].retry, started=started))
+
+
+def _settings(ablation: Ablation, control: Sequence[str]) -> tuple[Runtime, Any]:
+    from sweeps.spec import Composed
+
+    composed = Composed.of(Composer(_conf).compose([*ablation.baseline, *control]))
+    return composed.decode_runtime(), composed.decode_control()
+
+
+def plan_sweep(name: str, ablation: Ablation, runtime: Runtime) -> Planned:
+    """Compose, decode, pin and plan every run; raises ConfigError with the problems of all arms."""
+    from sweeps.plan import pin, plan
+    from sweeps.spec import Composed
+
+    store = Store(runtime.store_path)
+    composer = Composer(_conf, store.root / "composed")
+    problems: dict[str, Problem] = {}
+    runs: list[tuple[str, int, Mapping[str, Step], Mapping[str, Any]]] = []
+    for arm, overrides in ablation.overrides().items():
+        try:
+            _checked(composer, overrides)
+            pinned = pin(Composed.of(composer.compose(overrides)).decode_run(), runtime)
+            for seed in ablation.seeds:
+                spec = pinned.with_seed(seed)
+                runs.append((arm, seed, plan(spec, runtime), plain(spec)))
+        except ConfigError as error:
+            for problem in error.problems:  # what the baseline has wrong every arm has wrong: said once
+                problems.setdefault(str(problem), Problem(f"{arm}: {problem.path}", problem.message))
+    if not problems and (wrong := _primary_problem(ablation, runs)):
+        problems[wrong.path] = wrong
+    if problems:
+        raise ConfigError(problems.values())
+    record = _record(name, ablation, runs)
+    return Planned(record, tuple((f"{arm}:{seed}", steps, spec) for arm, seed, steps, spec in runs), runtime, store)
+
+
+def _checked(composer: Composer, overrides: Sequence[str]) -> None:
+    problems = composer.check(overrides, sweeps=False)
+    if problems:
+        raise ConfigError(problems)
+
+
+def _primary_problem(ablation: Ablation, runs: Sequence[tuple[str, int, Mapping[str, Step], Any]]) -> Problem | None:
+    tasks = {label.split("/", 1)[1]: step.spec.task.task_type for label, step in runs[0][2].items() if "evaluate/" in label}
+    known = {"mean", *tasks, *tasks.values()}
+    if ablation.primary in known:
+        return None
+    return Problem("sweep.primary", f"{ablation.primary!r} is no score of this suite{nearest(ablation.primary, known)}")
+
+
+def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mapping[str, Step], Any]]) -> SweepRecord:
+    records = tuple(
+        RunRecord(arm, seed, {label: StepRef(step.name, step.fingerprint) for label, step in steps.items()})
+        for arm, seed, steps, _ in runs
+    )
+    arms = [ArmRecord(BASELINE, ablation.baseline, "")]
+    arms += [ArmRecord(arm, value.overrides, value.description) for arm, value in ablation.arms.items()]
+    return SweepRecord(
+        name=name,
+        id=fingerprint([plain(run) for run in records])[:12],
+        question=ablation.question,
+        primary=ablation.primary,
+        family=ablation.family,
+        table=ablation.table,
+        reference=ablation.reference,
+        baseline=BASELINE,
+        seeds=ablation.seeds,
+        conditional=ablation.conditional,
+        notes=tuple(f"{key}: {reason}" for key, reason in ablation.assumed.items()),
+        arms=tuple(arms),
+        runs=records,
+    )
+
+
+def stale_steps(planned: Planned) -> list[str]:
+    """Messages about finished steps that must not be used: corrupt records, or inputs rebuilt to other bytes."""
+    messages = {}
+    for _, steps, _ in planned.runs:
+        for step in steps.values():
+            if step.key not in messages and planned.store.done(step):
+                try:
+                    planned.store.fresh(step)
+                except RecordError as error:
+                    messages[step.key] = str(error)
+    return list(messages.values())

@@ -1,0 +1,156 @@
+"""One sitting of a sweep: preview or build, then say what happened, show the table, and project onto the tracker.
+
+The table and the projection are other programs (`reports`, `harness.tracker`), started as such: this floor does not import
+them, and neither can take the sweep down with it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.sweep_record import Failure, read_failures, sweep_folder, write_failures, write_sweep
+from sweeps.equality import suspicious_equalities
+from sweeps.executor import Outcome, execute
+from sweeps.graph import Graph
+from sweeps.run import Planned, stale_steps
+from sweeps.view import View
+
+TRACKER_TIMEOUT = 120  # seconds the projection may take; a dead server costs this much once, never a result
+INCOMPLETE = 1
+INTERRUPTED = 130
+
+
+def preview(planned: Planned) -> None:
+    """Print, per arm, which steps are there, shared, or to be built; runs nothing."""
+    console = Console()
+    graph = Graph.of(planned.runs)
+    missing = graph.missing(planned.store)
+    _headline(console, planned)
+    table = Table("arm", "seed", "there", "to build", "shared with other arms", title=f"{len(graph.nodes)} steps")
+    for name, steps, _ in planned.runs:
+        arm, seed = name.rsplit(":", 1)
+        keys = {step.key for step in steps.values()}
+        shared = [key for key in keys if len({user.split(":")[0] for user in graph.nodes[key].users}) > 1]
+        table.add_row(arm, seed, str(len(keys - set(missing))), str(len(keys & set(missing))), str(len(shared)))
+    console.print(table)
+    kinds: dict[str, int] = {}
+    for node in missing.values():
+        kinds[node.step.name] = kinds.get(node.step.name, 0) + 1
+    what = ", ".join(f"{count} {name}" for name, count in kinds.items()) or "nothing"
+    console.print(f"to build: {what}; {len(graph.nodes) - len(missing)} reused", highlight=False)
+
+
+def build(planned: Planned, *, retry: str | None, started: float) -> int:
+    """Build what is missing and report; returns the exit code."""
+    console = Console()
+    _headline(console, planned)
+    if stale := stale_steps(planned):
+        console.print(f"[red]{len(stale)} finished steps cannot be used:[/]")
+        for message in stale:
+            console.print(f"  {escape(message)}", highlight=False, soft_wrap=True)
+        return INCOMPLETE
+    folder = write_sweep(planned.store.root, planned.record)
+    graph = Graph.of(planned.runs)
+    if retry == "failed":
+        graph = _only_failed(graph, read_failures(folder))
+    outcome = _execute(planned, graph, folder, console)
+    for message in suspicious_equalities(planned.record, planned.store):
+        outcome.failures[message] = Failure(message, "equal results", "duplicate", message, "", "")
+    write_failures(folder, outcome.failures)
+    _summary(console, planned, graph, outcome, time.monotonic() - started)
+    _table(planned)
+    code = _project(planned, folder, console)
+    console.print(f"[dim]sweep: {folder}[/]", highlight=False, soft_wrap=True)
+    if outcome.interrupted:
+        console.print("interrupted; the same command continues", highlight=False)
+        return INTERRUPTED
+    return INCOMPLETE if outcome.failures or graph.missing(planned.store) else code
+
+
+def _headline(console: Console, planned: Planned) -> None:
+    record = planned.record
+    console.print(f"[bold]{escape(record.name)}@{record.id}[/] {escape(record.question)}", highlight=False)
+    console.print(
+        f"{len(record.arms)} arms x {len(record.seeds)} seeds, store {escape(str(planned.store.root))}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _execute(planned: Planned, graph: Graph, folder: Path, console: Console) -> Outcome:
+    missing = graph.missing(planned.store)
+    if not missing:
+        return Outcome()
+    view = View(console, graph, len(missing), planned.runtime.workers)
+    view.expect(list(missing.values()))
+    with view:
+        return execute(graph, planned.store, planned.runtime, folder / "logs", view)
+
+
+def _only_failed(graph: Graph, failures: dict[str, Failure]) -> Graph:
+    wanted = set(failures) | set(graph.blocked_by(set(failures) & set(graph.nodes)))
+    return Graph({key: node for key, node in graph.nodes.items() if key in wanted})
+
+
+def _summary(console: Console, planned: Planned, graph: Graph, outcome: Outcome, wall: float) -> None:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
+    reused = len(graph.nodes) - len(graph.missing(planned.store)) - len(outcome.built)
+    console.print(
+        f"[bold]{len(outcome.built)} built, {reused} reused[/], {wall:.1f} s wall, {cpu:.1f} s CPU", highlight=False
+    )
+    blocked = graph.blocked_by(set(outcome.failures) & set(graph.nodes))
+    for failure in outcome.failures.values():
+        waits = sum(cause == failure.key for cause in blocked.values())
+        more = f"; {waits} steps wait for it" if waits else ""
+        console.print(f"[red]{failure.kind}[/] {escape(failure.label)}: {escape(failure.message)}{more}", highlight=False)
+        if failure.traceback or failure.log_tail:
+            console.print(f"[dim]{escape((failure.traceback or failure.log_tail).rstrip())}[/]", highlight=False)
+
+
+def _table(planned: Planned) -> None:
+    sys.stdout.flush()
+    reference = f"{planned.record.name}@{planned.record.id}"
+    command = [sys.executable, "-m", "reports", "table", reference, "--store", str(planned.store.root)]
+    subprocess.run(command, check=False, cwd=Path(__file__).parent.parent, env=_wide(os.environ))
+
+
+def _wide(environment: os._Environ[str]) -> dict[str, str]:
+    """A table of many columns is not folded to 80 when nobody looks at a terminal."""
+    return dict(environment) if sys.stdout.isatty() else {**environment, "COLUMNS": environment.get("COLUMNS", "160")}
+
+
+def _project(planned: Planned, folder: Path, console: Console) -> int:
+    """Make the tracker's runs out of the records; whatever goes wrong there is a warning."""
+    runtime = planned.runtime
+    if runtime.tracker == "disabled":
+        return 0
+    command = [
+        sys.executable, "-m", "harness.tracker", "project", str(folder),
+        "--store", str(planned.store.root), "--mode", runtime.tracker, "--project", runtime.project,
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=TRACKER_TIMEOUT, cwd=Path(__file__).parent.parent
+        )
+        message = done.stdout.strip() if done.returncode == 0 else done.stderr.strip()[-500:]
+    except subprocess.TimeoutExpired:
+        message = f"the tracker did not answer within {TRACKER_TIMEOUT} s"
+        done = None
+    if done is None or done.returncode:
+        console.print(f"[yellow]tracker:[/] {escape(message)}; the records are complete, project them later", highlight=False)
+    elif message:
+        console.print(f"[dim]{escape(message)}[/]", highlight=False, soft_wrap=True)
+    return 0
+
+
+__all__ = ["build", "preview", "sweep_folder"]

@@ -1,0 +1,134 @@
+"""A worker process: takes one step at a time from its parent, builds it, tells how it went.
+
+Started as `python -m sweeps.worker EVENTS_FD`. Jobs come as JSON lines on standard input, events go as JSON lines to the
+given descriptor, and whatever a body or library prints goes to the worker's log: a flood of output cannot be mistaken for
+an event. A worker plans again from the pinned specification and refuses a job whose fingerprint it does not find: parent
+and worker then run different code.
+
+It is started in its own session, so Ctrl-C in the terminal reaches the parent only; it ends itself when the parent is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import IO, Any
+
+from harness.config import decode
+from harness.record import RecordError
+from harness.runtime import Runtime
+from harness.step import Step
+from harness.store import BusyError, StaleError, Store
+
+REPORT_INTERVAL = 0.2  # seconds between progress events; people read no faster
+
+
+class Events:
+    """The line to the parent; safe to use from the body's thread and the heartbeat."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._last = 0.0
+
+    def send(self, event: str, **fields: Any) -> None:
+        """One event, as one JSON line."""
+        with self._lock:
+            self._stream.write(json.dumps({"event": event, **fields}) + "\n")
+            self._stream.flush()
+
+    def report(self, done: int, total: int, note: str = "") -> None:
+        """Progress of the step at hand; at most a few times a second."""
+        now = time.monotonic()
+        if now - self._last >= REPORT_INTERVAL or done >= total:
+            self._last = now
+            self.send("progress", done=done, total=total, note=note)
+
+
+class Worker:
+    """Builds the steps it is told to."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self._plans: dict[str, Mapping[str, Step]] = {}
+        self._stores: dict[str, Store] = {}
+
+    def run(self, job: Mapping[str, Any]) -> None:
+        """Build one step and send `done`, `busy` or `failed`."""
+        try:
+            built, seconds = self._build(job)
+        except BusyError:
+            self.events.send("busy", key=job["key"])
+        except BaseException as error:  # noqa: BLE001 - every way a step can end is told to the parent, SystemExit too
+            self.events.send(
+                "failed",
+                key=job["key"],
+                kind=_kind(error),
+                message=f"{type(error).__name__}: {error}",
+                traceback=traceback.format_exc(),
+            )
+            if isinstance(error, MemoryError):
+                os._exit(1)  # a process that ran out of memory is not used again
+        else:
+            self.events.send("done", key=job["key"], built=built, seconds=seconds)
+
+    def _build(self, job: Mapping[str, Any]) -> tuple[bool, float]:
+        from sweeps.steps import body_of
+
+        started = time.monotonic()
+        runtime = decode(Runtime, job["runtime"])
+        step = self._step(job, runtime)
+        store = self._stores.setdefault(runtime.store, Store(runtime.store_path))
+        built = store.realize(step, body_of(step), runtime, self.events.report)
+        return built, time.monotonic() - started
+
+    def _step(self, job: Mapping[str, Any], runtime: Runtime) -> Step:
+        from sweeps.plan import plan
+        from sweeps.spec import RunSpec
+
+        text = json.dumps(job["config"], sort_keys=True)
+        if text not in self._plans:
+            self._plans[text] = plan(decode(RunSpec, job["config"]), runtime)
+        for step in self._plans[text].values():
+            if step.key == job["key"]:
+                return step
+        raise RuntimeError(f"{job['key']} is not in the plan this worker makes: was the code changed during the sweep?")
+
+
+def _kind(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return "exit"
+    if isinstance(error, MemoryError):
+        return "memory"
+    if isinstance(error, StaleError):
+        return "stale"
+    if isinstance(error, RecordError):
+        return "digest"
+    return "error"
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    events = Events(os.fdopen(int(sys.argv[1]), "w", encoding="utf-8"))
+    worker = Worker(events)
+    events.send("ready")
+    for line in sys.stdin:
+        worker.run(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()
