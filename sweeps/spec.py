@@ -29,6 +29,9 @@ from models.train import TrainSpec
 from sweeps.compose import CONTROL
 
 
+Natural = Annotated[MinedSpec | LabelledSpec, BY_KIND]
+
+
 @dataclass(frozen=True)
 class NoTraining:
     """The stage is left out."""
@@ -43,7 +46,7 @@ class Pretraining:
     """
 
     kind: Literal["contrastive"]
-    pairs: Annotated[MinedSpec | LabelledSpec, BY_KIND]
+    pairs: Natural
     pooling: Pooling
     adapter: Adapter
     instruction: InstructionFormat
@@ -58,7 +61,7 @@ class RunSpec:
     seed: Annotated[int, Ge(0)]
     """Varies data order, adapter initialisation and dropout of fine-tuning, the same way in every arm."""
     generator: SynthesizeSpec
-    natural: Annotated[MinedSpec | LabelledSpec, BY_KIND]
+    natural: Natural
     """What stands for labelled data in the mix."""
     data: MixSpec
     model: ModelSpec
@@ -99,7 +102,7 @@ class Composed:
         aside = (*CONTROL, "runtime", "gate")
         run = {key: value for key, value in data.items() if key not in aside}
         control = {key: data[key] for key in CONTROL if key != "sweep"}
-        return Composed(run, data["runtime"], control, data["sweep"])
+        return Composed(run, data["runtime"], control, data.get("sweep"))
 
     def decode_run(self) -> RunSpec:
         """Typed, or ConfigError with every bad key."""

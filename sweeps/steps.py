@@ -1,0 +1,115 @@
+"""What each step does: the bodies that need more than one floor.
+
+Runs in workers. Whatever is heavy is imported where it is used, and the encoder of the last checkpoint stays in memory, so
+that the tasks of one checkpoint load it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.identity import fingerprint
+from harness.step import Body, Step, Work
+from sweeps.plan import EvaluateSpec, sources
+
+if TYPE_CHECKING:
+    from generators.labelled import LabelledSpec
+    from generators.mined import MinedSpec
+    from generators.mixture import MixSpec
+    from generators.synthesize import SynthesizeSpec
+    from models.encoder import EncoderSpec, TorchEncoder
+    from models.train import TrainingSpec
+
+PAIRS = "pairs.parquet"
+CHECKPOINTS = ("pretrain", "finetune")  # the order in which they are laid onto the backbone
+
+
+def synthesize_pairs(spec: SynthesizeSpec, work: Work) -> None:
+    """Pairs out of a language model's answers."""
+    from generators.synthesize import synthesize
+
+    synthesize(spec, work.out, work.report, work.measured, Path(work.runtime.ledger).expanduser())
+
+
+def mine_pairs(spec: MinedSpec, work: Work) -> None:
+    """Weak pairs out of source code."""
+    from generators.mined import mine
+
+    mine(spec, work.out, work.report, work.measured, sources(work.runtime))
+
+
+def gather_pairs(spec: LabelledSpec, work: Work) -> None:
+    """Pairs out of labelled files."""
+    from generators.labelled import gather
+
+    gather(spec, work.out, work.report, work.measured, sources(work.runtime))
+
+
+def mix_pairs(spec: MixSpec, work: Work) -> None:
+    """The training examples of an arm, out of the pools."""
+    from generators.mixture import mix
+
+    mix(spec, work.inputs, work.out, work.report, work.measured)
+
+
+def train_weights(spec: TrainingSpec, work: Work) -> None:
+    """Pre-training and fine-tuning: the same loop on other specs."""
+    from models.train import train
+
+    _use_threads(work)
+    train(
+        spec, work.inputs["pairs"] / PAIRS, _checkpoints(work), work.out, work.runtime.models, work.runtime.device,
+        work.report, work.measured,
+    )  # fmt: skip
+
+
+def evaluate_task(spec: EvaluateSpec, work: Work) -> None:
+    """One task, judged on the vectors of one checkpoint."""
+    from harness.evaluate import evaluate
+
+    _use_threads(work)
+    encoder = _encoder(spec.encoder, _checkpoints(work), work)
+    evaluate(spec.task, spec.instruction, encoder, work.out, work.runtime.data, work.report, work.measured)
+
+
+BODIES: Mapping[str, Body] = {
+    "synthesize": synthesize_pairs,
+    "mined": mine_pairs,
+    "labelled": gather_pairs,
+    "mix": mix_pairs,
+    "pretrain": train_weights,
+    "finetune": train_weights,
+    "evaluate": evaluate_task,
+}
+
+
+def body_of(step: Step) -> Body:
+    """The work of a step."""
+    return BODIES[step.name]
+
+
+def _checkpoints(work: Work) -> list[Path]:
+    return [work.inputs[role] for role in CHECKPOINTS if role in work.inputs]
+
+
+def _use_threads(work: Work) -> None:
+    import torch
+
+    torch.set_num_threads(work.runtime.threads)
+
+
+_resident: dict[str, Any] = {}
+
+
+def _encoder(spec: EncoderSpec, checkpoints: Sequence[Path], work: Work) -> TorchEncoder:
+    """The encoder of a checkpoint; the last one is kept. Checkpoints are named by their folder, whose bytes were verified."""
+    from models.encoder import load_encoder
+
+    key = fingerprint([spec, [str(path) for path in checkpoints], work.runtime.device])
+    if key not in _resident:
+        _resident.clear()  # before loading the next: two do not fit where one barely does
+        _resident[key] = load_encoder(spec, checkpoints, work.runtime.models, work.runtime.device)
+    encoder: TorchEncoder = _resident[key]
+    return encoder
