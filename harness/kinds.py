@@ -17,7 +17,7 @@ class ByKind:
         from pydantic_core import core_schema
 
         return core_schema.tagged_union_schema(
-            {kind_of(member): handler.generate_schema(member) for member in get_args(source)}, discriminator="kind"
+            {kind_of(member): handler.generate_schema(member) for member in get_args(source) or (source,)}, discriminator="kind"
         )
 
 
