@@ -1,0 +1,159 @@
+"""Texts in, vectors out: a trained or untrained backbone behind `harness.encoder.Encoder`.
+
+Equal texts are encoded once, rows of similar length together, and every vector lands in its own row (trap 42). The encoder's
+identity covers all that decides a vector: spec, weights, adapters, tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge, Gt
+
+from harness.encoder import EncodeCounts
+from harness.identity import fingerprint, folder_digest
+from harness.instructions import InstructionFormat
+from models.adapter import Adapter
+from models.backbone import Backbone, BackboneError, locate, read_config, weights_digest
+from models.network import Attention, Dtype, Network, load_model, pad_id, plan_chunks
+from models.pooling import Pooling
+from models.tokenizer import Tokenizer, is_decoder, tokenizer_digest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that decides what vector a text gets from given weights."""
+
+    backbone: Backbone
+    pooling: Pooling
+    attention: Attention
+    max_length: Annotated[int, Ge(4)]
+    """Tokens, specials included."""
+    normalize: bool
+    """Whether vectors are scaled to length one."""
+    dtype: Dtype
+    """Of weights and activations; vectors are float32 in any case."""
+    chunk_tokens: Annotated[int, Gt(0)]
+    """Padded tokens of one forward pass. Changes vectors in the last digits, hence part of the spec."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One `conf/model/<name>.yaml`: a backbone with its habits."""
+
+    backbone: Backbone
+    pooling: Pooling
+    attention: Attention
+    adapter: Adapter
+    instruction: InstructionFormat
+    max_length: Annotated[int, Ge(4)]
+    normalize: bool
+    dtype: Dtype
+    chunk_tokens: Annotated[int, Gt(0)]
+
+    def encoder(self) -> EncoderSpec:
+        """The part that decides vectors."""
+        return EncoderSpec(**{field.name: getattr(self, field.name) for field in fields(EncoderSpec)})
+
+
+class TorchEncoder:
+    """A backbone on this machine. Build it with `load_encoder`."""
+
+    def __init__(self, spec: EncoderSpec, network: Network, tokenizer: Tokenizer, identity: str) -> None:
+        self.identity = identity
+        self.counts = EncodeCounts()
+        self._spec = spec
+        self._network = network
+        self._tokenizer = tokenizer
+
+    def token_ids(self, text: str) -> list[int]:
+        """The ids the model sees for `text`."""
+        return self._tokenizer([text])[0].ids
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (len(texts), dim), float32, rows in the order of `texts`."""
+        import numpy as np
+        import torch
+
+        if not texts:
+            raise ValueError("encode: no texts; an empty table of vectors has no dimension")
+        row_of: dict[str, int] = {}
+        rows = np.array([row_of.setdefault(text, len(row_of)) for text in texts])
+        tokens = self._tokenizer(list(row_of))
+        lengths = [len(item.ids) for item in tokens]
+        vectors: NDArray[np.float32] | None = None
+        with torch.inference_mode():
+            for chunk in plan_chunks(lengths, self._spec.chunk_tokens):
+                found = self._network.embed([tokens[i].ids for i in chunk]).float()
+                if self._spec.normalize:
+                    found = torch.nn.functional.normalize(found, dim=1)
+                if vectors is None:
+                    vectors = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
+                vectors[chunk] = found.cpu().numpy()
+                self.counts.padded_tokens += len(chunk) * lengths[chunk[0]]
+        assert vectors is not None  # noqa: S101 - there is a text, hence a chunk
+        _refuse_non_finite(vectors, list(row_of))
+        self.counts.texts += len(texts)
+        self.counts.tokens += sum(lengths)
+        self.counts.truncated += sum(item.truncated for item in tokens)
+        found_rows: NDArray[np.float32] = vectors[rows]
+        return found_rows
+
+
+def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: str | None, device: str) -> TorchEncoder:
+    """The encoder of a backbone with `checkpoints` (payload folders of training steps, in order) on it.
+
+    Raises BackboneError, CheckpointError or TokenizerError if something is missing, corrupt or does not fit.
+    """
+    folder = locate(spec.backbone, models_root)
+    check_length(folder, spec.max_length)
+    tokenizer = Tokenizer(folder, spec.max_length)
+    model = load_model(folder, spec.attention, spec.dtype, checkpoints, resolve_device(device), merge_last=False)
+    identity = fingerprint(
+        {
+            "spec": spec,
+            "weights": weights_digest(folder),
+            "checkpoints": [folder_digest(checkpoint) for checkpoint in checkpoints],
+            "tokenizer": tokenizer_digest(folder),
+        }
+    )
+    return TorchEncoder(spec, Network(model, spec.pooling, pad_id(folder), resolve_device(device)), tokenizer, identity)
+
+
+def check_length(folder: Path, max_length: int) -> None:
+    """Raises BackboneError if an encoder has fewer learned positions than `max_length` tokens need."""
+    config = read_config(folder)
+    positions = config.get("max_position_embeddings")
+    if is_decoder(folder) or not isinstance(positions, int):
+        return  # rotary positions have no end; how far they carry is a question for an ablation
+    if "roberta" in config["model_type"]:
+        positions -= config.get("pad_token_id", 1) + 1  # the family counts from pad_token_id + 1
+    if max_length > positions:
+        raise BackboneError(f"model.max_length: {max_length} tokens, but {folder} has {positions} positions; lower it")
+
+
+def resolve_device(device: str) -> str:
+    """`auto` becomes the first visible GPU, else the CPU."""
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _refuse_non_finite(vectors: NDArray[np.float32], texts: Sequence[str]) -> None:
+    import numpy as np
+
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if bad.size:
+        raise ValueError(
+            f"encode: {bad.size} of {len(texts)} vectors are not finite, first for the text {texts[bad[0]][:80]!r}; "
+            "the weights diverged or the dtype overflows"
+        )

@@ -1,0 +1,131 @@
+"""A backbone as a function: rows of token ids in, one vector per row out.
+
+Training and encoding run through this one object, so that dtype, attention, padding and pooling cannot differ between them.
+Chunks are cut from texts sorted by length under a budget of padded tokens; padding is masked, never seen.
+
+Not here: text (`tokenizer.py`), what is trained (`adapter.py`), gradients (`gradcache.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from models.adapter import is_adapter, restore_adapter, restore_full
+from models.backbone import read_config
+from models.pooling import Pooling, pool
+from models.tokenizer import is_decoder
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Attention = Literal["causal", "bidirectional", "native"]
+Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass
+class Network:
+    """A loaded backbone with its pooling."""
+
+    model: nn.Module
+    pooling: Pooling
+    pad_id: int
+    device: str
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Vectors (len(rows), dim), float32 at least, not normalised; gradients flow if they are enabled."""
+        import torch
+
+        longest = max(len(row) for row in rows)
+        ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), longest), dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[i, : len(row)] = 1
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return pool(self.pooling, hidden, mask)
+
+
+def plan_chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices cut into chunks of similar length, longest first, of at most `budget` padded tokens (or one row) each.
+
+    Longest first: if memory does not suffice, the first chunk says so. Equal lengths keep their order.
+    """
+    chunks: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if chunks and (len(chunks[-1]) + 1) * longest <= budget:
+            chunks[-1].append(index)
+        else:
+            chunks.append([index])
+            longest = lengths[index]
+    return chunks
+
+
+def load_model(
+    folder: Path, attention: Attention, dtype: Dtype, checkpoints: Sequence[Path], device: str, *, merge_last: bool
+) -> nn.Module:
+    """The backbone of a folder with the trained weights of `checkpoints` on it, in eval mode, in exactly `dtype` (trap 24).
+
+    Earlier adapters are merged in float32 before the cast (trap 27); the last stays an adapter unless `merge_last`, which
+    training says, because it puts its own on top. Raises CheckpointError if one does not fit.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    _set_attention(config, attention)
+    config.use_cache = False
+    first = torch.float32 if checkpoints else getattr(torch, dtype)
+    options: dict[str, Any] = {} if is_decoder(folder) else {"add_pooling_layer": False}
+    with quiet():
+        model: nn.Module = AutoModel.from_pretrained(
+            folder, config=config, dtype=first, trust_remote_code=False, local_files_only=True, use_safetensors=True,
+            **options,
+        )  # fmt: skip
+    top = checkpoints[-1] if checkpoints and is_adapter(checkpoints[-1]) and not merge_last else None
+    for checkpoint in checkpoints[:-1] if top else checkpoints:
+        if is_adapter(checkpoint):
+            model = restore_adapter(model, checkpoint).merge_and_unload()  # type: ignore[operator]
+        else:
+            restore_full(model, checkpoint)
+    model = model.to(getattr(torch, dtype))
+    if top:
+        model = restore_adapter(model, top)
+    return model.requires_grad_(requires_grad=False).eval().to(device)
+
+
+def pad_id(folder: Path) -> int:
+    """An id for padding: the model's own, because some (XLM-R) count positions by it; else 0, which the mask hides."""
+    own = read_config(folder).get("pad_token_id")
+    return own if isinstance(own, int) else 0
+
+
+def _set_attention(config: Any, attention: Attention) -> None:
+    """By public switches of the configuration; `native` leaves what the architecture does."""
+    if attention == "native":
+        return
+    config.is_causal = attention == "causal"
+    if hasattr(config, "use_bidirectional_attention"):  # the Gemma family has its own
+        config.use_bidirectional_attention = attention == "bidirectional"
+
+
+class quiet:  # noqa: N801 - used as a verb
+    """transformers without progress bars and load reports on stderr."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging
+
+        self._bars, self._level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+        logging.disable_progress_bar()
+        logging.set_verbosity_error()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self._level)
+        if self._bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,277 @@
+"""The trainer: one visible loop for contrastive pre-training and fine-tuning, over values handed to it.
+
+Loss, sampler, adapter, pooling and attention are specs; there is nothing to subclass. The same spec, pairs and checkpoints
+give the same bytes on a CPU, whatever the process did before: all randomness is drawn from the run's seed (`seeds.py`).
+
+Writes its checkpoint, `metrics.jsonl` (one line a step, no clock in it) and `training.json`. Speeds go to `measured`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from harness.instructions import InstructionFormat, render
+from harness.pairs import Pair, read_pairs
+from harness.step import Report
+from models import adapter as adapters
+from models.adapter import Adapter, Full
+from models.backbone import Backbone, label, locate
+from models.batches import Batch, Sampler, assemble, sample
+from models.encoder import check_length, resolve_device
+from models.gradcache import Activations, backward
+from models.losses import Loss, loss
+from models.network import Attention, Dtype, Network, load_model, pad_id, plan_chunks
+from models.pooling import Pooling
+from models.seeds import derive, seeded
+from models.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+METRICS_FILE = "metrics.jsonl"
+TRAINING_FILE = "training.json"
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot start or go on; names the step, the pairs or the key, and the remedy."""
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How weights move: one `conf/finetune/<name>.yaml` (and `conf/pretrain/`)."""
+
+    kind: Literal["contrastive"]
+    loss: Loss
+    sampler: Sampler
+    batch_size: Annotated[int, Ge(2)]
+    """Pairs per step; a smaller group gives a smaller batch."""
+    negatives: Annotated[int, Ge(0)]
+    """Hard negatives used per pair, the first ones; a pair with fewer gives what it has."""
+    steps: Annotated[int, Gt(0)]
+    learning_rate: Annotated[float, Gt(0)]
+    warmup_steps: Annotated[int, Ge(0)]
+    schedule: Literal["linear", "cosine", "constant"]
+    """What follows the linear warm-up: a decay to zero at the last step, or none."""
+    weight_decay: Annotated[float, Ge(0)]
+    """AdamW's, on matrices; biases and norms are spared."""
+    betas: tuple[Annotated[float, Ge(0), Lt(1)], Annotated[float, Ge(0), Lt(1)]]
+    eps: Annotated[float, Gt(0)]
+    max_grad_norm: Annotated[float, Gt(0)] | None
+    """Gradients are scaled down to this norm; null: never."""
+    chunk_tokens: Annotated[int, Gt(0)]
+    """Padded tokens of one forward pass. Dropout depends on it, hence part of the spec."""
+    activations: Activations
+    """`keep` all in one graph, or `recompute` each chunk (gradient cache): bounded memory for one more forward pass."""
+
+    def __post_init__(self) -> None:
+        """A warm-up longer than the run never reaches the learning rate it names."""
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps: {self.warmup_steps} exceed the {self.steps} steps; lower them")
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """Everything that decides trained weights, but for the pairs and the checkpoints they start from."""
+
+    backbone: Backbone
+    pooling: Pooling
+    attention: Attention
+    adapter: Adapter
+    instruction: InstructionFormat
+    max_length: Annotated[int, Ge(4)]
+    dtype: Dtype
+    """Of the frozen base under an adapter; full training keeps float32 weights and computes in it."""
+    train: TrainSpec
+    seed: Annotated[int, Ge(0)]
+
+
+def train(
+    spec: TrainingSpec, pairs: Path, checkpoints: Sequence[Path], out: Path, models_root: str | None, device: str,
+    report: Report, measured: dict[str, Any],
+) -> None:  # fmt: skip
+    """Train on a parquet file of pairs, starting from `checkpoints` in order, and write the payload into `out`.
+
+    Raises TrainingError if there is nothing to learn from, the loss is not finite, or memory does not suffice.
+    """
+    examples = read_pairs(pairs)
+    if not examples:
+        raise TrainingError(f"{pairs}: no pairs; widen the mix (languages, task types, sources) that made it")
+    device = resolve_device(device)
+    tokenizer, network = _open(spec, checkpoints, models_root, device)
+    with _reproducible(spec.seed, device), (out / METRICS_FILE).open("w", encoding="utf-8") as metrics:
+        summary = _loop(spec, examples, tokenizer, network, lambda row: metrics.write(json.dumps(row) + "\n"), report)
+    adapters.save(spec.adapter, network.model, label(spec.backbone), out)
+    measured |= summary.pop("measured")
+    summary["probes"] = _probes(spec, tokenizer)
+    (out / TRAINING_FILE).write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _loop(
+    spec: TrainingSpec, examples: Sequence[Pair], tokenizer: Tokenizer, network: Network,
+    log: Callable[[dict[str, float]], object], report: Report,
+) -> dict[str, Any]:  # fmt: skip
+    """The loop; returns what `training.json` says of it."""
+    plan = spec.train
+    optimizer = _optimizer(plan, network)
+    start, seen, tokens, opposed, clock = adapters.norm(network.model), 0, 0, 0.0, time.perf_counter()
+    preview: list[dict[str, Any]] = []
+    batches = islice(sample(plan.sampler, examples, plan.batch_size, spec.seed), plan.steps)
+    for step, chosen in enumerate(batches):
+        batch = assemble([examples[i] for i in chosen], plan.negatives, spec.instruction, plan.loss.own_negatives_only)
+        rows = [item.ids for item in tokenizer(batch.texts)]
+        chunks = plan_chunks([len(row) for row in rows], plan.chunk_tokens)
+        rate = learning_rate(plan, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        value, correct = _gradients(spec, network, rows, chunks, batch)
+        norm = _clip(network, plan.max_grad_norm)
+        _refuse_divergence(step, value, norm, [examples[i] for i in chosen])
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        real = sum(map(len, rows))
+        padded = sum(len(chunk) * len(rows[chunk[0]]) for chunk in chunks)
+        log({"step": step + 1, "loss": value, "learning_rate": rate, "grad_norm": norm, "accuracy": correct,
+             "tokens": real, "padding": 1 - real / padded, "negatives": batch.negatives_per_query})  # fmt: skip
+        seen, tokens, opposed = seen + len(chosen), tokens + real, opposed + batch.negatives_per_query
+        preview = preview or _preview(batch)
+        report(step + 1, plan.steps, f"loss {value:.3f}")
+    seconds = time.perf_counter() - clock
+    return {
+        "trainable_parameters": sum(value.numel() for value in adapters.trainable(network.model).values()),
+        "norm_start": start, "norm_end": adapters.norm(network.model), "steps": plan.steps, "examples": seen,
+        "epochs": seen / len(examples), "negatives_per_query": opposed / plan.steps, "tokens": tokens, "preview": preview,
+        "measured": {"train_seconds": seconds, "tokens_per_second": tokens / seconds, "examples_per_second": seen / seconds},
+    }  # fmt: skip
+
+
+def _gradients(
+    spec: TrainingSpec, network: Network, rows: Sequence[list[int]], chunks: Sequence[list[int]], batch: Batch
+) -> tuple[float, float]:
+    """Put the batch's gradients into the parameters; returns the loss and the share of queries answered right."""
+    import torch
+
+    candidates = batch.candidates(network.device)
+    queries = torch.tensor(batch.queries, device=network.device)
+    documents = torch.tensor(batch.documents, device=network.device)
+    correct: list[float] = []
+
+    def encode(chunk: Sequence[int]) -> Tensor:
+        with _precision(spec, network.device):
+            return network.embed([rows[i] for i in chunk])
+
+    def objective(vectors: Tensor) -> Tensor:
+        value = loss(spec.train.loss, vectors[queries], vectors[documents], candidates)
+        correct.append(float(value.correct))
+        return value.loss
+
+    try:
+        value = backward(encode, chunks, objective, spec.train.activations, network.device)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TrainingError(
+            f"out of memory with chunk_tokens={spec.train.chunk_tokens} and activations={spec.train.activations}: "
+            "lower chunk_tokens, or set activations=recompute; nothing is lowered silently, since it changes the result"
+        ) from error
+    return float(value), correct[0]
+
+
+def learning_rate(plan: TrainSpec, step: int) -> float:
+    """The rate of a step, counted from 0: rising linearly to the full one at the last warm-up step, then as scheduled."""
+    if step < plan.warmup_steps:
+        return plan.learning_rate * (step + 1) / plan.warmup_steps
+    done = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
+    if plan.schedule == "linear":
+        return plan.learning_rate * (1 - done)
+    if plan.schedule == "cosine":
+        return plan.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    return plan.learning_rate
+
+
+def _open(spec: TrainingSpec, checkpoints: Sequence[Path], models_root: str | None, device: str) -> tuple[Tokenizer, Network]:
+    folder = locate(spec.backbone, models_root)
+    check_length(folder, spec.max_length)
+    tokenizer = Tokenizer(folder, spec.max_length)
+    dtype: Dtype = "float32" if isinstance(spec.adapter, Full) else spec.dtype
+    model = load_model(folder, spec.attention, dtype, checkpoints, device, merge_last=True)
+    model = adapters.attach(spec.adapter, model, derive(spec.seed, "adapter")).to(device)
+    return tokenizer, Network(model, spec.pooling, pad_id(folder), device)
+
+
+def _optimizer(plan: TrainSpec, network: Network) -> torch.optim.Optimizer:
+    import torch
+
+    values = list(adapters.trainable(network.model).values())
+    groups = [{"params": [value for value in values if value.ndim >= 2], "weight_decay": plan.weight_decay},
+              {"params": [value for value in values if value.ndim < 2], "weight_decay": 0.0}]  # fmt: skip
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, eps=plan.eps, fused=True)
+
+
+def _clip(network: Network, limit: float | None) -> float:
+    import torch
+
+    values = list(adapters.trainable(network.model).values())
+    return float(torch.nn.utils.clip_grad_norm_(values, math.inf if limit is None else limit))
+
+
+def _refuse_divergence(step: int, value: float, norm: float, pairs: Sequence[Pair]) -> None:
+    if math.isfinite(value) and math.isfinite(norm):
+        return
+    names = ", ".join(pair.identity for pair in pairs[:8])
+    raise TrainingError(
+        f"step {step + 1}: loss {value}, gradient norm {norm}; pairs {names}{' ...' if len(pairs) > 8 else ''}. "
+        "Lower learning_rate, set max_grad_norm, or look at these pairs"
+    )
+
+
+def _precision(spec: TrainingSpec, device: str) -> AbstractContextManager[Any]:
+    """Full training in bfloat16 computes in it over float32 weights; an adapter's base is in its dtype already."""
+    import torch
+
+    if isinstance(spec.adapter, Full) and spec.dtype == "bfloat16":
+        return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
+    return nullcontext()
+
+
+@contextmanager
+def _reproducible(seed: int, device: str) -> Iterator[None]:
+    """Dropout drawn from the run's seed; on a CPU also algorithms that give the same bits every time."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # filling fresh memory costs time and changes nothing that is computed
+    fill = memory.fill_uninitialized_memory
+    with seeded(derive(seed, "dropout")), torch.enable_grad():
+        torch.use_deterministic_algorithms(device == "cpu" or before)
+        memory.fill_uninitialized_memory = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+            memory.fill_uninitialized_memory = fill
+
+
+def _preview(batch: Batch) -> list[dict[str, Any]]:
+    """The first three rows of a batch as the model sees them (trap 9)."""
+    return [
+        {"query": batch.texts[batch.queries[row]],
+         "documents": [batch.texts[text] for text, owner in zip(batch.documents, batch.owners, strict=True) if owner == row]}
+        for row in range(min(3, len(batch.queries)))
+    ]  # fmt: skip
+
+
+def _probes(spec: TrainingSpec, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Three texts through the real path: a query, a document, and one that is cut (traps 1 to 3)."""
+    task, text = "Given a question, retrieve passages that answer it.", "how do tides work"
+    strings = [render(spec.instruction, "short_long", "query", task, text),
+               render(spec.instruction, "short_long", "document", task, text), "tide " * spec.max_length]  # fmt: skip
+    return [{"text": string, "ids": tokenizer([string])[0].ids} for string in strings]
