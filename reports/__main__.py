@@ -67,12 +67,15 @@ def _scores(arguments: argparse.Namespace) -> int:
 
 def _table(arguments: argparse.Namespace) -> int:
     from reports import render
+    from reports.effects import Evidence
     from reports.load import load
     from reports.tables import arms_by_language, arms_by_task_type
 
     tables = []
     for frame in load(arguments.store, arguments.runs, with_baseline=True):
-        tables += [table for table in (arms_by_task_type(frame), arms_by_language(frame)) if table is not None]
+        evidence = Evidence(frame)
+        both = (arms_by_task_type(frame, evidence), arms_by_language(frame, evidence))
+        tables += [table for table in both if table is not None]
     if arguments.format == "csv":
         sys.stdout.write(render.as_csv(tables))
     elif arguments.format == "md":

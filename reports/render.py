@@ -41,10 +41,10 @@ def range_text(cell: Cell) -> str:
 
 
 def effect_text(effect: Effect) -> str:
-    """`-0.8 ±1.1*`, or why there is no difference."""
+    """`-0.8 ±1.1*`, `-0.8 n.t.` where no interval is testable, or why there is no difference."""
     if effect.delta is None:
         return effect.why
-    half = "" if effect.half is None else f" ±{number(effect.half)}"
+    half = " n.t." if effect.untested else "" if effect.half is None else f" ±{number(effect.half)}"
     return f"{number(effect.delta, sign=True)}{half}{effect.mark}"
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from reports.effects import Evidence, Findings, Untestable, find
 from reports.load import Frame, Run, described, differing_settings
-from reports.means import Column, language_columns, type_columns
+from reports.means import Column, language_columns, task_columns, type_columns
+from reports.statistics import ALPHA, Estimate
 
 QUICK = "quick benchmark, no substitute for MTEB"
 
@@ -37,6 +39,8 @@ class Effect:
     half: float | None = None
     mark: str = ""
     why: str = ""
+    untested: str = ""
+    """Why a difference has no interval."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +65,52 @@ class Table:
     footnotes: tuple[str, ...]
 
 
-def arms_by_task_type(frame: Frame) -> Table:
-    """Baseline first, arms with their differences, task types and the mean over tasks."""
-    return _arms(frame, type_columns(frame), f"{frame.sweep.name}: arms by task type")
+def arms_by_task_type(frame: Frame, evidence: Evidence | None = None) -> Table:
+    """Baseline first, arms with their differences, task types and the mean over tasks; intervals where there is evidence."""
+    return _arms(frame, type_columns(frame), f"{frame.sweep.name}: arms by task type", evidence)
 
 
-def arms_by_language(frame: Frame) -> Table | None:
+def arms_by_task(frame: Frame, evidence: Evidence | None = None) -> Table:
+    """The same per task, as the paper's Table 17."""
+    return _arms(frame, task_columns(frame), f"{frame.sweep.name}: arms by task", evidence)
+
+
+def arms_by_language(frame: Frame, evidence: Evidence | None = None) -> Table | None:
     """The languages other than English that any task scores, or None where there is none."""
     columns = language_columns(frame)
-    return _arms(frame, columns, f"{frame.sweep.name}: arms by language") if columns else None
+    return _arms(frame, columns, f"{frame.sweep.name}: arms by language", evidence) if columns else None
 
 
-def _arms(frame: Frame, columns: tuple[Column, ...], title: str) -> Table:
+def _arms(frame: Frame, columns: tuple[Column, ...], title: str, evidence: Evidence | None) -> Table:
     marked = differing_settings(frame)
     base = frame.of_arm(frame.sweep.baseline)
+    findings = find(evidence, columns) if evidence is not None else None
     rows = []
     for arm in frame.arm_names:
         runs = frame.of_arm(arm)
         kind: Literal["baseline", "arm"] = "baseline" if arm == frame.sweep.baseline else "arm"
-        effects = () if kind == "baseline" else tuple(difference(column, runs, base) for column in columns)
-        cells = tuple(over_seeds(column, runs) for column in columns)
+        effects: tuple[Effect, ...] = ()
+        if kind == "arm":
+            effects = tuple(_effect(findings, arm, column, runs, base, frame.sweep.primary) for column in columns)
+        best = findings.best if findings else frozenset()
+        cells = tuple(replace(over_seeds(column, runs), best=(arm, column.key) in best) for column in columns)
         rows.append(Row(arm, kind, cells, effects, "‡" if arm in marked else ""))
     titles = tuple(column.title for column in columns)
-    return Table(title, frame.sweep.question, titles, tuple(rows), tuple(_footnotes(frame, marked)))
+    notes = [*_footnotes(frame), *(statistics_notes(frame, findings) if findings else []), *_reasons(frame, marked)]
+    return Table(title, frame.sweep.question, titles, tuple(rows), tuple(notes))
+
+
+def _effect(
+    findings: Findings | None, arm: str, column: Column, runs: Iterable[Run], base: Iterable[Run], primary: str
+) -> Effect:
+    found = findings.estimates.get((arm, column.key)) if findings else None
+    if findings is None or isinstance(found, Untestable):
+        plain = difference(column, runs, base)
+        return replace(plain, untested=found.why) if isinstance(found, Untestable) and plain.delta is not None else plain
+    if found is None:
+        return Effect(None, why="incomplete")
+    starred = column.key == primary and findings.adjusted.get(arm, 1.0) < ALPHA
+    return Effect(found.delta, found.half, "*" if starred else "")
 
 
 def over_seeds(column: Column, runs: Iterable[Run]) -> Cell:
@@ -107,18 +134,53 @@ def difference(column: Column, runs: Iterable[Run], base: Iterable[Run]) -> Effe
     return Effect(math.fsum(deltas) / len(deltas))
 
 
-def _footnotes(frame: Frame, marked: dict[str, str]) -> list[str]:
+def _footnotes(frame: Frame) -> list[str]:
     sweep = frame.sweep
     seeds = sorted({run.seed for run in frame.runs if run.seed is not None})
     notes = [
         f"{sweep.name}@{sweep.id}: points (0 to 100), mean over seeds {', '.join(map(str, seeds))} with its range.",
-        f"Δ is the difference to {sweep.baseline}, paired by seed. Numbers in the header count data sets.",
+        f"Δ is the difference to {sweep.baseline}, paired by seed and item. Numbers in the header count data sets.",
     ]
     if any("quick" in task.lower() for task in frame.suite):
         notes.append(f"Scores are on the {QUICK}.")
+    return notes
+
+
+def statistics_notes(frame: Frame, findings: Findings) -> list[str]:
+    """What the intervals are: level, assumptions, the family, and what the design could have found."""
+    sweep = frame.sweep
+    found = [e for e in findings.estimates.values() if isinstance(e, Estimate)]
+    notes = []
+    if found and all(e.about == "this checkpoint" for e in found):
+        notes.append("± is a 95 % interval over items for this checkpoint; it says nothing about other seeds.")
+    elif found:
+        notes.append(
+            f"± is a nominal 95 % interval over seeds and items, on this benchmark; its simulated level is at least "
+            f"{100 * findings.level():.1f} %. Seed noise is taken as equal in all arms unless one is plainly noisier."
+        )
+    if findings.adjusted:
+        notes.append(
+            f"* differs from {sweep.baseline} on the primary ({sweep.primary}) after Holm's correction over the family "
+            f"({', '.join(findings.adjusted)}); every other comparison is exploratory and carries no star."
+        )
+    primary = [e.detectable for (_, key), e in findings.estimates.items() if key == sweep.primary and isinstance(e, Estimate)]
+    if primary:
+        notes.append(
+            f"This design finds a true difference of {min(primary):.1f} to {max(primary):.1f} points on the primary with 80 % "
+            "probability (before correction); smaller ones it mostly misses."
+        )
+    if findings.best:
+        notes.append("Bold: not distinguishable from the best arm of the column (Holm).")
+    untested = {f.why for f in findings.estimates.values() if isinstance(f, Untestable) and f.why != "incomplete"}
+    notes += [f"not testable: {why}" for why in sorted(untested)]
     if sweep.conditional:
         notes.append(f"Intervals are conditional on: {sweep.conditional}")
-    notes += [f"‡ {arm} ran on other: {difference}" for arm, difference in marked.items()]
+    return notes
+
+
+def _reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
+    sweep = frame.sweep
+    notes = [f"‡ {arm} ran on other: {difference}" for arm, difference in marked.items()]
     for run in frame.runs:
         if run.missing:
             reasons = "; ".join(f"{task}: {why}" for task, why in run.missing.items())

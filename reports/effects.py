@@ -1,0 +1,166 @@
+"""From a frame to estimates: which arms differ from which, by how much, and how well that is known.
+
+Reads the per-item values of a frame once, checks each file against its record, pairs units by name, and hands differences to
+`statistics.py`. Not here: how an estimate is printed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.items import ItemError, cells
+from harness.record import PAYLOAD
+from harness.scores import ITEMS_FILE, read_items
+from reports.influence import Array
+from reports.load import Evaluated, Frame, Run, check_digest
+from reports.means import CellKey, Column
+from reports.statistics import Estimate, Parts, SeedNoise, estimate, holm, parts_of, pooled_seed_noise
+from reports.units import Units, units_of
+
+POINTS = 100.0
+
+
+@dataclass(frozen=True)
+class Untestable:
+    """Why there is no interval."""
+
+    why: str
+
+
+@dataclass
+class Evidence:
+    """The units of every evaluation of a frame, read when first asked for."""
+
+    frame: Frame
+    _units: dict[str, Mapping[tuple[str, str], tuple[Units, ...]] | Untestable] = field(default_factory=dict)
+    _parts: dict[tuple[str, str, CellKey, tuple[int | None, ...]], tuple[Parts, ...] | Untestable] = field(default_factory=dict)
+
+    def units(self, done: Evaluated) -> Mapping[tuple[str, str], tuple[Units, ...]] | Untestable:
+        """Units by (split, subset) of one evaluation, or why there are none."""
+        if done.folder is None or not done.items_digest:
+            return Untestable("no per-item values")
+        key = str(done.folder)
+        if key not in self._units:
+            path = done.folder / PAYLOAD / ITEMS_FILE
+            check_digest(path, done.items_digest)
+            scores = done.scores
+            try:
+                found = {c.cell: units_of(scores.task_type, scores.main_metric, c) for c in cells(read_items(path))}
+                self._units[key] = found
+            except (ItemError, ZeroDivisionError) as error:
+                self._units[key] = Untestable(str(error))
+        return self._units[key]
+
+    def parts(self, cell: CellKey, mine: tuple[Run, ...], theirs: tuple[Run, ...]) -> tuple[Parts, ...] | Untestable:
+        """Mean squares of the paired differences of one cell, one per sampled factor; runs are in seed order."""
+        key = (mine[0].arm, theirs[0].arm, cell, tuple(run.seed for run in mine))
+        if key not in self._parts:
+            self._parts[key] = self._differences(cell, mine, theirs)
+        return self._parts[key]
+
+    def _differences(self, cell: CellKey, mine: tuple[Run, ...], theirs: tuple[Run, ...]) -> tuple[Parts, ...] | Untestable:
+        sides: list[list[tuple[Units, ...]]] = []
+        for runs in (mine, theirs):
+            sides.append([])
+            for run in runs:
+                found = self.units(run.tasks[cell.task])
+                if isinstance(found, Untestable):
+                    return Untestable(f"{cell.task}: {found.why}")
+                if (cell.split, cell.subset) not in found:
+                    return Untestable(f"{cell.task}: no per-item values of {cell.split}/{cell.subset}")
+                sides[-1].append(found[cell.split, cell.subset])
+        first = sides[0][0]
+        for units in (*sides[0], *sides[1]):
+            if [(u.kind, u.names) for u in units] != [(u.kind, u.names) for u in first]:
+                return Untestable(f"{cell.task}: arms or seeds were scored on different items, so nothing can be paired")
+        return tuple(parts_of(POINTS * (_stack(sides[0], index) - _stack(sides[1], index))) for index in range(len(first)))
+
+
+def _stack(runs: list[tuple[Units, ...]], index: int) -> Array:
+    return np.stack([units[index].values for units in runs])
+
+
+def paired_runs(mine: Iterable[Run], theirs: Iterable[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """The runs of two arms with common seeds, in seed order."""
+    left, right = ({run.seed: run for run in side} for side in (mine, theirs))
+    seeds = sorted(left.keys() & right.keys(), key=lambda seed: -1 if seed is None else seed)
+    return tuple(left[seed] for seed in seeds), tuple(right[seed] for seed in seeds)
+
+
+def compare_arms(evidence: Evidence, column: Column, arm: str, base: str) -> Estimate | Untestable:
+    """The difference of two arms of a frame in one column."""
+    mine, theirs = paired_runs(evidence.frame.of_arm(arm), evidence.frame.of_arm(base))
+    if not mine:
+        return Untestable("no common seed")
+    scores = [(column.score(a), column.score(b)) for a, b in zip(mine, theirs, strict=True)]
+    if any(a is None or b is None for a, b in scores):
+        return Untestable("incomplete")
+    deltas = np.array([float(a or 0) - float(b or 0) for a, b in scores])
+    blocks: list[tuple[float, Parts]] = []
+    reasons = []
+    for cell, weight in (column.weights(mine[0]) or {}).items():
+        found = evidence.parts(cell, mine, theirs)
+        if isinstance(found, Untestable):
+            reasons.append(found.why)
+        else:
+            blocks += [(weight, part) for part in found]
+    if reasons:
+        return Untestable(reasons[0])
+    result = estimate(deltas, blocks, seed_noise(evidence.frame, column, tuple(run.seed for run in mine)))
+    return result if result is not None else Untestable("no variation to judge by")
+
+
+def seed_noise(frame: Frame, column: Column, seeds: tuple[int | None, ...]) -> SeedNoise | None:
+    """Seed noise of one column pooled over the arms that are complete for these seeds."""
+    rows = []
+    for arm in frame.arm_names:
+        runs = {run.seed: run for run in frame.of_arm(arm)}
+        scores = [column.score(runs[seed]) for seed in seeds if seed in runs]
+        if len(scores) == len(seeds) and all(score is not None for score in scores):
+            rows.append([float(score or 0) for score in scores])
+    return pooled_seed_noise(np.array(rows)) if len(rows) > 1 else None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a table prints about differences: estimates by (arm, column) and adjusted p of the declared family."""
+
+    estimates: Mapping[tuple[str, str], Estimate | Untestable]
+    adjusted: Mapping[str, float]
+    """Holm's p for each arm of the family on the primary column."""
+    best: frozenset[tuple[str, str]]
+    """(arm, column) not distinguishable from the best arm of the column."""
+
+    def level(self) -> float:
+        """The lowest simulated level of any interval printed; nan without any."""
+        return min((e.level for e in self.estimates.values() if isinstance(e, Estimate)), default=math.nan)
+
+
+def find(evidence: Evidence, columns: tuple[Column, ...]) -> Findings:
+    """Estimate every arm against the baseline in every column, and every arm against the best."""
+    sweep = evidence.frame.sweep
+    arms = [arm for arm in evidence.frame.arm_names if arm != sweep.baseline]
+    estimates = {(arm, c.key): compare_arms(evidence, c, arm, sweep.baseline) for arm in arms for c in columns}
+    family = {arm: estimates.get((arm, sweep.primary)) for arm in arms if arm in sweep.family}
+    adjusted = holm({arm: found.p for arm, found in family.items() if isinstance(found, Estimate)})
+    best = frozenset(pair for column in columns for pair in _best(evidence, column))
+    return Findings(estimates, adjusted, best)
+
+
+def _best(evidence: Evidence, column: Column) -> list[tuple[str, str]]:
+    """The best arm of a column and all that cannot be told from it (Holm over the arms)."""
+    means = {}
+    for arm in evidence.frame.arm_names:
+        scores = [column.score(run) for run in evidence.frame.of_arm(arm)]
+        if scores and all(score is not None for score in scores):
+            means[arm] = math.fsum(float(score or 0) for score in scores) / len(scores)
+    if len(means) < 2:
+        return []
+    top = max(means, key=lambda arm: means[arm])
+    against = {arm: compare_arms(evidence, column, arm, top) for arm in means if arm != top}
+    p_values = holm({arm: found.p for arm, found in against.items() if isinstance(found, Estimate)})
+    return [(top, column.key), *((arm, column.key) for arm, p in p_values.items() if p >= 0.05)]
