@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Gt
 
@@ -23,6 +23,8 @@ from generators.taxonomy import PLACEHOLDERS, TAXONOMY, Value, Weights
 from harness.config import nearest
 from harness.identity import canonical
 from harness.kinds import BY_KIND
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -96,24 +98,20 @@ class Sample:
 
     def draws(self, templates: Sequence[str]) -> Iterator[Draw]:
         """The pool in its order: a longer one begins with the shorter one."""
-        for cell, index in islice(apportion(self._cells(templates)), self.size):
-            yield self._draw(cell, index)
-
-    def _cells(self, templates: Sequence[str]) -> dict[Cell, float]:
-        kinds = {name: row.share for name, row in TAXONOMY.items()} if self.task_types == "figure2" else self.task_types
-        languages = FIGURE2 if self.languages == "figure2" else self.languages
-        assert not isinstance(kinds, str) and not isinstance(languages, str)  # noqa: S101, PT018  narrowing for mypy
+        kinds = {name: row.share for name, row in TAXONOMY.items()} if isinstance(self.task_types, str) else self.task_types
         by_type = templates_by_type(templates)
         missing = set(kinds) - set(by_type)
         if missing:
             raise ValueError(f"generator.templates: no template for task types {', '.join(sorted(missing))}")
-        weights: dict[Cell, float] = {}
-        for kind, share in kinds.items():
-            pairs = _language_pairs(languages) if kind == "bitext" else {(name, ""): w for name, w in languages.items()}
-            total = math.fsum(pairs.values()) * len(by_type[kind])
-            for template in by_type[kind]:
-                weights |= {Cell(kind, *names, template): share * w / total for names, w in pairs.items()}
-        return weights
+        pools = {kind: apportion(self._cells(kind, by_type[kind]), f"{self.seed}") for kind in kinds}
+        for kind, _ in islice(apportion(kinds, f"{self.seed}"), self.size):
+            yield self._draw(*next(pools[kind]))
+
+    def _cells(self, kind: str, templates: Sequence[str]) -> dict[Cell, float]:
+        """The parts of one task type with their weights."""
+        languages = FIGURE2 if isinstance(self.languages, str) else self.languages
+        pairs = _language_pairs(languages) if kind == "bitext" else {(name, ""): w for name, w in languages.items()}
+        return {Cell(kind, *names, template): weight for template in templates for names, weight in pairs.items()}
 
     def _draw(self, cell: Cell, index: int) -> Draw:
         size = TAXONOMY[cell.task_type].tasks_per_brainstorm
@@ -129,7 +127,7 @@ class Sample:
 Draws = Annotated[Replay | Sample, BY_KIND]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Cell:
     """A part of the pool that is numbered on its own."""
 
@@ -148,17 +146,19 @@ def templates_by_type(names: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def apportion(weights: Mapping[Cell, float]) -> Iterator[tuple[Cell, int]]:
-    """Endless (cell, index): after n of them each cell has its share of n to within rounding (Sainte-Lague's method).
+def apportion(weights: Mapping[T, float], salt: str) -> Iterator[tuple[T, int]]:
+    """Endless (item, index): after n of them each item has its share of n, to within one place of the ideal pace.
 
-    Unlike rounding shares of n, no cell ever loses a place when n grows; unlike drawing cells by lot, there is no noise.
+    Item i has its k-th place at time (k + u) / weight, where only its name and the salt decide u in (0, 1): no item loses a
+    place when n grows, and, unlike with rounded shares, many rare languages together have their share of a small pool too.
     """
-    heap = [(-weight, cell, 0) for cell, weight in weights.items()]
+    start = {item: _uniform(salt, canonical(item)) for item in weights}
+    heap = [(start[item] / weight, n, item, 0) for n, (item, weight) in enumerate(weights.items())]
     heapq.heapify(heap)
     while True:
-        _, cell, index = heap[0]
-        yield cell, index
-        heapq.heapreplace(heap, (-weights[cell] / (2 * index + 3), cell, index + 1))
+        _, n, item, index = heap[0]
+        yield item, index
+        heapq.heapreplace(heap, ((index + 1 + start[item]) / weights[item], n, item, index + 1))
 
 
 def _language_pairs(languages: Mapping[str, float]) -> dict[tuple[str, str], float]:

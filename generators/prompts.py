@@ -22,6 +22,9 @@ from harness.identity import fingerprint
 Stage = Literal["brainstorm", "example"]
 Message = Mapping[str, str]
 
+GIVEN = ("passage", "given_query")
+"""Placeholders whose values are texts of a corpus, not of the taxonomy."""
+
 _SLOT = re.compile(r"\$([a-z_]+)")
 
 
@@ -42,6 +45,11 @@ class Template:
     def name(self) -> str:
         """How specs name it, `plain/short_long@1`."""
         return f"{self.family}/{self.task_type}@{self.version}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Slots of the example prompt that are given texts, as in the grounded family."""
+        return tuple(name for name in GIVEN if f"${name}" in self.example)
 
     def render(self, stage: Stage, values: Mapping[str, Value]) -> tuple[Message, ...]:
         """The chat messages; raises KeyError for a slot outside the bullet lines that has no value."""

@@ -20,7 +20,7 @@ from generators.backends.reply import Answerer, Reply
 from generators.draws import Draw, Draws, Replay
 from generators.filters import ACCEPTED, DUPLICATE, Filters, refuses
 from generators.parse import parse_example, parse_tasks
-from generators.prompts import Request
+from generators.prompts import Request, find_template
 from generators.taxonomy import TAXONOMY
 from harness.pairs import Pair, write_pairs
 from harness.record import write_json
@@ -40,7 +40,9 @@ class SynthesizeSpec:
     filters: Filters
 
     def __post_init__(self) -> None:
-        """Replaying needs something recorded."""
+        """Templates must exist, and replaying needs something recorded."""
+        for name in self.templates:
+            find_template(name)
         if isinstance(self.draws, Replay) and self.backend.kind != "recorded":
             raise ValueError(
                 f"generator.draws: replay asks what a recording holds, and the backend is {self.backend.kind!r}; "
@@ -58,9 +60,9 @@ class Judged:
     pair: Pair | None
 
 
-def synthesize(spec: SynthesizeSpec, out: Path, report: Report, measured: dict[str, Any]) -> None:
+def synthesize(spec: SynthesizeSpec, out: Path, report: Report, measured: dict[str, Any], ledger: Path) -> None:
     """Write the payload into `out`; raises ValueError if nothing was accepted."""
-    answerer = spec.backend.open()
+    answerer = spec.backend.open(ledger)
     draws = list(_draws(spec, answerer))
     total = len(draws) + len({request.key for draw in draws if (request := draw.brainstorm())})
     counts = Counts()

@@ -31,7 +31,7 @@ class Recorded:
     sha256: str
     """Of the file: a recording that changed is another backend."""
 
-    def open(self) -> Recording:
+    def open(self, ledger: Path) -> Recording:  # noqa: ARG002  a recording is not paid for
         """Read and verify the recording; raises ValueError naming the corpus, or the digest that does not match."""
         known = {path.stem: path for path in FOLDER.glob("*.jsonl")}
         path = known.get(self.corpus)
