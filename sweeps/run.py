@@ -24,7 +24,7 @@ from harness.step import Step
 from harness.store import Store
 from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord
 from sweeps.ablation import BASELINE, Ablation, grid, named
-from sweeps.compose import Composer, key_of
+from sweeps.compose import CONTROL, Composer, key_of
 
 FLAGS_WITHOUT_RUN = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 USAGE = 4  # exit code of bad input, as in the gate
@@ -88,7 +88,7 @@ def single(overrides: Sequence[str]) -> None:
     """One run: a sweep of the baseline alone."""
     with reported():
         seeds = tuple(int(text.split("=", 1)[1]) for text in overrides if key_of(text) == "seed") or (0,)
-        fixed = tuple(text for text in overrides if key_of(text) != "seed" and key_of(text) not in ("preview", "only", "retry"))
+        fixed = tuple(text for text in _of_runs(overrides) if key_of(text) != "seed")
         ablation = Ablation(
             "What does this run score?", fixed, {}, seeds, "mean", (), "task_types", None, "one corpus and one pre-training", {}
         )
@@ -98,14 +98,22 @@ def single(overrides: Sequence[str]) -> None:
 def sweep(arguments: Sequence[str]) -> None:
     """A named ablation or an ad-hoc grid; called by Hydra's sweeper."""
     with reported():
-        overrides = [text for text in arguments if key_of(text) not in ("preview", "only", "retry", "sweep")]
-        name = next((text.split("=", 1)[1] for text in arguments if key_of(text) == "sweep"), None)
-        if name is None:
-            grid_name, ablation = grid(overrides)
-            execute_sweep(grid_name, ablation, arguments)
-            return
-        swept = Composer(_conf).compose([f"sweep={name}"])["sweep"]
-        execute_sweep(name, named(swept, overrides), arguments)
+        overrides, question = _of_runs(arguments), [text for text in arguments if _root(text) == "sweep"]
+        if not question:
+            name, ablation = grid(overrides)
+        else:
+            name = next(text.split("=", 1)[1] for text in question if key_of(text) == "sweep")
+            ablation = named(Composer(_conf).compose(question)["sweep"], overrides)
+        execute_sweep(name, ablation, arguments)
+
+
+def _root(text: str) -> str:
+    return key_of(text).split(".")[0].split("/")[0]
+
+
+def _of_runs(arguments: Sequence[str]) -> list[str]:
+    """The overrides that say what a run is or how to run it; the rest steer the command."""
+    return [text for text in arguments if _root(text) not in (*CONTROL, "hydra")]
 
 
 def execute_sweep(name: str, ablation: Ablation, arguments: Sequence[str]) -> None:
@@ -113,7 +121,7 @@ def execute_sweep(name: str, ablation: Ablation, arguments: Sequence[str]) -> No
     from sweeps.session import build, preview
 
     started = time.monotonic()
-    control = [text for text in arguments if key_of(text) in ("preview", "only", "retry")]
+    control = [text for text in arguments if _root(text) in CONTROL and _root(text) != "sweep"]
     settings = _settings(ablation, control)
     if settings[1].only is not None:
         ablation = ablation.only(settings[1].only)
