@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.adapter import is_adapter, restore_adapter, restore_full
-from models.backbone import read_config
+from models.backbone import BackboneError, read_config
 from models.pooling import Pooling, pool
 from models.tokenizer import is_decoder
 
@@ -77,7 +77,7 @@ def load_model(
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    _set_attention(config, attention)
+    _set_attention(config, attention, folder)
     config.use_cache = False
     first = torch.float32 if checkpoints else getattr(torch, dtype)
     options: dict[str, Any] = {} if is_decoder(folder) else {"add_pooling_layer": False}
@@ -104,10 +104,14 @@ def pad_id(folder: Path) -> int:
     return own if isinstance(own, int) else 0
 
 
-def _set_attention(config: Any, attention: Attention) -> None:
+def _set_attention(config: Any, attention: Attention, folder: Path) -> None:
     """By public switches of the configuration; `native` leaves what the architecture does."""
     if attention == "native":
         return
+    if attention == "causal" and not is_decoder(folder):  # is_causal holds for them only while nothing is padded
+        raise BackboneError(
+            f"model.attention: 'causal' is not to be had for {config.model_type!r}, an encoder; use native or bidirectional"
+        )
     config.is_causal = attention == "causal"
     if hasattr(config, "use_bidirectional_attention"):  # the Gemma family has its own
         config.use_bidirectional_attention = attention == "bidirectional"

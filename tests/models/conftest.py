@@ -87,6 +87,18 @@ def models_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    """Every family of backbones, one after another."""
+    return str(request.param)
+
+
+@pytest.fixture(params=[*FAMILIES, "adds_both", "adds_nothing"])
+def tokenized(request: pytest.FixtureRequest) -> str:
+    """Every family and every post-processor."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def backbone(models_root: Path) -> Callable[[str], Folder]:
     """A pinned Folder spec by family name."""
@@ -103,6 +115,12 @@ def make_pairs(count: int, task_types: tuple[str, ...] = ("short_long", "sts")) 
         )
         for i in range(count)
     ]  # fmt: skip
+
+
+@pytest.fixture(scope="session", name="make_pairs")
+def _make_pairs() -> Callable[..., list[Pair]]:
+    """`make_pairs(count)`: distinct pairs."""
+    return make_pairs
 
 
 @pytest.fixture

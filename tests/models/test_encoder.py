@@ -1,0 +1,171 @@
+"""Vectors belong to their texts, and an encoder's name to its vectors."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from models.backbone import BackboneError, Folder
+from models.encoder import EncoderSpec, load_encoder
+from models.network import plan_chunks
+from models.pooling import Cls, LastToken, Mean, WeightedMean
+
+POOLINGS = (LastToken("last_token"), Mean("mean"), WeightedMean("weighted_mean"), Cls("cls"))
+TEXTS = ["tide", "the moon of the sea " * 7, "question", "tide", "answer token loss " * 3, "a", "vector query of the tide"]
+
+
+def spec_of(backbone: Folder, **changes: Any) -> EncoderSpec:
+    base = EncoderSpec(backbone, LastToken("last_token"), "native", 64, True, "float32", 128)  # noqa: FBT003
+    return replace(base, **changes)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS, ids=lambda p: p.kind)
+def test_batched_vectors_equal_one_text_at_a_time(
+    family: str, pooling: Any, models_root: Path, backbone: Callable[[str], Folder]
+) -> None:
+    encoder = load_encoder(spec_of(backbone(family), pooling=pooling), [], str(models_root), "cpu")
+
+    together = encoder.encode(TEXTS)
+    alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
+
+    assert together.dtype == np.float32
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    assert pooling.kind == "cls" or np.abs(together[0] - together[1]).max() > 1e-3  # a causal BOS sees only itself
+
+
+@pytest.mark.parametrize("family", ["mistral", "adds_both", "adds_nothing"])
+def test_trap_06_a_pad_token_that_is_eos_confuses_nobody(
+    family: str, models_root: Path, backbone: Callable[[str], Folder]
+) -> None:
+    encoder = load_encoder(spec_of(backbone(family)), [], str(models_root), "cpu")
+
+    np.testing.assert_allclose(encoder.encode(TEXTS), np.concatenate([encoder.encode([t]) for t in TEXTS]), atol=1e-5)
+
+
+def test_trap_24_dtype_is_the_specs_not_the_checkpoints(
+    models_root: Path, backbone: Callable[[str], Folder], tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+    from transformers import AutoModel
+
+    folder = Path(shutil.copytree(models_root / "mistral", tmp_path / "half"))
+    AutoModel.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    from models.backbone import pin
+
+    half = pin(Folder("folder", "half", "auto"), str(tmp_path))
+    assert isinstance(half, Folder)
+    loaded = {
+        dtype: load_encoder(spec_of(half, dtype=dtype), [], str(tmp_path), "cpu") for dtype in ("float32", "bfloat16")
+    }
+
+    assert {v.dtype for v in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
+    for dtype, encoder in loaded.items():
+        assert {p.dtype for p in encoder._network.model.parameters()} == {getattr(torch, dtype)}
+        assert encoder.encode(TEXTS).dtype == np.float32
+    cosine = (loaded["float32"].encode(TEXTS) * loaded["bfloat16"].encode(TEXTS)).sum(1)
+    assert 0.99 < cosine.min() < 1
+
+
+def test_trap_29_whatever_changes_a_vector_changes_the_identity(
+    models_root: Path, backbone: Callable[[str], Folder]
+) -> None:
+    base = spec_of(backbone("mistral"))
+    changed = [
+        base, replace(base, backbone=backbone("llama")), replace(base, pooling=Mean("mean")),
+        replace(base, attention="bidirectional"), replace(base, max_length=32), replace(base, normalize=False),
+        replace(base, dtype="bfloat16"), replace(base, chunk_tokens=64),
+    ]  # fmt: skip
+
+    found = [load_encoder(spec, [], str(models_root), "cpu").identity for spec in changed]
+
+    assert len(set(found)) == len(changed)
+    assert load_encoder(base, [], str(models_root), "cpu").identity == found[0]
+
+
+def test_trap_33_truncated_texts_are_counted(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    encoder = load_encoder(spec_of(backbone("mistral"), max_length=16), [], str(models_root), "cpu")
+    encoder.encode(["tide", "moon " * 50, "sea " * 50])
+
+    assert (encoder.counts.texts, encoder.counts.truncated) == (3, 2)
+    assert encoder.counts.tokens == 32 + len(encoder.token_ids("tide"))
+    assert encoder.counts.padded_tokens >= encoder.counts.tokens
+
+
+def test_trap_42_duplicates_come_back_in_their_own_rows(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    encoder = load_encoder(spec_of(backbone("bert")), [], str(models_root), "cpu")
+    order = [3, 0, 1, 1, 6, 0, 5, 2, 4, 3]
+
+    found, unique = encoder.encode([TEXTS[i] for i in order]), encoder.encode(TEXTS)
+
+    np.testing.assert_allclose(found, unique[order], atol=1e-6)
+
+
+@pytest.mark.parametrize("attention", ["causal", "bidirectional"])
+@pytest.mark.parametrize("others", [[], ["another text of the sea"]], ids=["alone", "batched"])
+def test_the_first_state_sees_the_last_token_iff_bidirectional(
+    family: str, attention: Any, others: list[str], models_root: Path, backbone: Callable[[str], Folder]
+) -> None:
+    spec = spec_of(backbone(family), attention=attention, pooling=Cls("cls"))
+    if (family, attention) in {("bert", "causal"), ("xlmr", "causal")}:
+        with pytest.raises(BackboneError, match="use native or bidirectional"):
+            load_encoder(spec, [], str(models_root), "cpu")
+        return
+    encoder = load_encoder(spec, [], str(models_root), "cpu")
+
+    first, second = (encoder.encode([f"moon sea {last}", *others])[0] for last in ("tide", "gravity"))
+
+    assert encoder.token_ids("moon sea tide") != encoder.token_ids("moon sea gravity")
+    assert (np.abs(first - second).max() > 1e-5) == (attention == "bidirectional")
+
+
+def test_native_attention_is_the_architectures(
+    family: str, models_root: Path, backbone: Callable[[str], Folder]
+) -> None:
+    own = "bidirectional" if family in ("bert", "xlmr") else "causal"
+    vectors = [
+        load_encoder(spec_of(backbone(family), attention=kind), [], str(models_root), "cpu").encode(TEXTS)
+        for kind in ("native", own)
+    ]
+
+    np.testing.assert_array_equal(*vectors)
+
+
+def test_more_tokens_than_learned_positions_is_an_error(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    for family in ("bert", "xlmr"):
+        load_encoder(spec_of(backbone(family), max_length=128), [], str(models_root), "cpu")
+        with pytest.raises(BackboneError, match="128 positions; lower it"):
+            load_encoder(spec_of(backbone(family), max_length=129), [], str(models_root), "cpu")
+
+
+def test_vectors_that_are_not_finite_name_their_text(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    import torch
+
+    encoder = load_encoder(spec_of(backbone("bert")), [], str(models_root), "cpu")
+    with torch.no_grad():
+        next(p for p in encoder._network.model.parameters()).fill_(torch.inf)
+
+    with pytest.raises(ValueError, match="not finite, first for the text 'tide'"):
+        encoder.encode(["tide"])
+
+
+def test_no_texts_is_an_error(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    with pytest.raises(ValueError, match="no texts"):
+        load_encoder(spec_of(backbone("bert")), [], str(models_root), "cpu").encode([])
+
+
+@pytest.mark.parametrize("budget", [1, 7, 64, 10_000])
+def test_chunks_hold_every_row_once_within_the_budget(budget: int) -> None:
+    lengths = [5, 1, 9, 9, 3, 2, 64, 7]
+
+    chunks = plan_chunks(lengths, budget)
+
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(len(lengths)))
+    assert all(len(chunk) == 1 or len(chunk) * max(lengths[i] for i in chunk) <= budget for chunk in chunks)
+    assert [max(lengths[i] for i in chunk) for chunk in chunks] == sorted((lengths[c[0]] for c in chunks), reverse=True)
