@@ -1,4 +1,7 @@
-"""The front door: `python -m harness [-m] [overrides]`. Hydra wants an absolute path to conf/ here, hence the import upwards."""
+"""The front door: `python -m harness [-m] [overrides]`.
+
+Hydra needs an absolute path to conf/, hence the one import upwards.
+"""
 
 from pathlib import Path
 

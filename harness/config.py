@@ -10,8 +10,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -35,13 +34,18 @@ class ConfigError(ValueError):
         super().__init__("\n".join(f"  {problem}" for problem in self.problems))
 
 
-@lru_cache(maxsize=64)
+_adapters: dict[Any, Any] = {}
+
+
 def _adapter(cls: Any) -> Any:
+    """The decoder of a type, built once: building costs more than decoding."""
     from pydantic import ConfigDict, TypeAdapter, create_model
 
-    # A box, because pydantic refuses `config=` for a dataclass while a model's settings do reach nested dataclasses.
-    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-    return TypeAdapter(create_model("config", __config__=strict, root=(cls, ...)))
+    if cls not in _adapters:
+        # A box, because pydantic refuses `config=` for a dataclass while a model's settings do reach nested dataclasses.
+        strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+        _adapters[cls] = TypeAdapter(create_model("config", __config__=strict, root=(cls, ...)))
+    return _adapters[cls]
 
 
 def decode(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
@@ -52,7 +56,7 @@ def decode(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(cls).validate_json(json.dumps({"root": data})).root  # type: ignore[no-any-return]
+        return cast("T", _adapter(cls).validate_json(json.dumps({"root": data})).root)
     except ValidationError as error:
         raise ConfigError(_problem(issue, where) for issue in error.errors(include_url=False)) from None
 

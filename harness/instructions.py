@@ -1,9 +1,9 @@
-"""The one place where text meets its template: training and evaluation both call `render`.
+r"""The one place where text meets its template: training and evaluation both call `render`.
 
 A *format* says how an instruction is attached; a table says, for a (task type, side), whether it is. Task types are the
 taxonomy's (`harness.pairs`) and mteb's; both are rows of the same table, so that a task is trained and judged alike.
 
-E5-Mistral (arXiv 2401.00368, section 3.2; microsoft/unilm e5 at 768a3c8): `Instruct: {task}\\nQuery: {query}` on queries,
+E5-Mistral (arXiv 2401.00368, section 3.2; microsoft/unilm e5 at 768a3c8): `Instruct: {task}\nQuery: {query}` on queries,
 documents bare; outside retrieval and reranking every text is a query. The task-type prefix is its appendix A: "classify: "
 for long-short, "query: " for the other asymmetric groups, nothing for symmetric ones.
 

@@ -15,12 +15,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.record import PAYLOAD, RECORD_FILE, read_record, write_json
 from harness.scores import SCORES_FILE, read_scores
 from harness.sweep_record import RunRecord, SweepRecord, read_sweep
 
+Mode = Literal["offline", "online"]
 PROJECTED_FILE = "projected.json"
 INIT_TIMEOUT = 20  # seconds an online start may take before the projection falls back to offline
 TRAINING_STEPS = ("pretrain", "finetune")
@@ -66,7 +67,7 @@ def configuration(run: RunRecord, sweep: SweepRecord, store: Path) -> dict[str, 
     }
 
 
-def project(folder: Path, store: Path, mode: str, project_name: str) -> int:
+def project(folder: Path, store: Path, mode: Mode, project_name: str) -> int:
     """Project every complete run that has not been projected yet; returns their number."""
     sweep = read_sweep(folder)
     marker = folder / PROJECTED_FILE
@@ -89,12 +90,16 @@ def _quiet(folder: Path) -> None:
     os.environ.setdefault("WANDB_SILENT", "true")
 
 
-def _project_run(run: RunRecord, sweep: SweepRecord, folder: Path, store: Path, mode: str, project_name: str) -> str:
+def _project_run(run: RunRecord, sweep: SweepRecord, folder: Path, store: Path, mode: Mode, project_name: str) -> Mode:
     """One W&B run; falls back to offline when an online start fails. Returns the mode used."""
     import wandb
 
     settings = wandb.Settings(
-        init_timeout=INIT_TIMEOUT, x_disable_stats=True, x_disable_meta=True, x_disable_machine_info=True, x_save_requirements=False
+        init_timeout=INIT_TIMEOUT,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
     )
     arguments = {
         "project": project_name, "group": f"{sweep.name}@{sweep.id}", "job_type": sweep.name,

@@ -94,7 +94,9 @@ def grid(overrides: Sequence[str]) -> tuple[str, Ablation]:
         seeds = tuple(int(text.split("=", 1)[1]) for text in fixed if key_of(text) == "seed") or (0,)
     fixed = tuple(text for text in fixed if key_of(text) != "seed")
     if not swept and len(seeds) == 1:
-        raise ConfigError([Problem("-m", "nothing is swept; name a question (sweep=quickstart) or give a key values (key=a,b)")])
+        raise ConfigError(
+            [Problem("-m", "nothing is swept; name a question (sweep=quickstart) or give a key values (key=a,b)")]
+        )
     first, *rest = itertools.product(*swept.values())
     arms = {arm_name(combination): Arm(combination, "") for combination in rest}
     name = f"grid-{fingerprint([sorted(fixed), sorted(swept.items()), list(seeds)])[:8]}"

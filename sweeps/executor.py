@@ -16,7 +16,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -29,6 +30,7 @@ from sweeps.graph import Graph, Node
 
 LOG_TAIL = 4000  # bytes of a worker's output kept with a failure
 BUSY_PAUSE = 0.5  # seconds before a step that another process is building is looked at again
+WORKER = (sys.executable, "-m", "sweeps.worker")
 TICK = 0.1  # seconds between refreshes of the view when nothing happens
 
 
@@ -63,7 +65,7 @@ class Outcome:
 class WorkerProcess:
     """One worker as its parent sees it."""
 
-    def __init__(self, index: int, runtime: Runtime, logs: Path) -> None:
+    def __init__(self, index: int, runtime: Runtime, logs: Path, program: Sequence[str]) -> None:
         self.index = index
         self.node: Node | None = None
         self.context: set[str] = set()
@@ -75,7 +77,7 @@ class WorkerProcess:
         environment = os.environ | {"OMP_NUM_THREADS": str(runtime.threads), "MKL_NUM_THREADS": str(runtime.threads)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sweeps.worker", str(writer)],
+                [*program, str(writer)],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(writer,),
                 start_new_session=True, env=environment, cwd=Path(__file__).parent.parent,
             )  # fmt: skip
@@ -89,11 +91,9 @@ class WorkerProcess:
         self.context = {node.key, *(source.key for source in node.step.inputs.values())}
         job = {"key": node.key, "config": node.config, "runtime": asdict(runtime)}
         assert self.process.stdin is not None  # noqa: S101 - for the type checker: opened as a pipe above
-        try:
+        with suppress(BrokenPipeError):  # it died a moment ago; its end of the event pipe says so and the step fails there
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died a moment ago; its end of the event pipe says so and the step fails there
 
     def read(self) -> list[dict[str, Any]] | None:
         """Events that arrived; None when the worker has closed its end, that is, died."""
@@ -112,10 +112,8 @@ class WorkerProcess:
 
     def end(self) -> int:
         """Kill it with everything it started; returns its exit status (negative: the signal)."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         status = self.process.wait()
         if self.process.stdin is not None:
             self.process.stdin.close()
@@ -126,8 +124,11 @@ class WorkerProcess:
 class Execution:
     """One execution of a graph."""
 
-    def __init__(self, graph: Graph, store: Store, runtime: Runtime, logs: Path, observer: Observer) -> None:
+    def __init__(
+        self, graph: Graph, store: Store, runtime: Runtime, logs: Path, observer: Observer, program: Sequence[str]
+    ) -> None:
         self.graph, self.store, self.runtime, self.logs, self.observer = graph, store, runtime, logs, observer
+        self.program = program
         self.waiting = graph.missing(store)
         self.outcome = Outcome()
         self.busy: dict[str, float] = {}
@@ -151,7 +152,7 @@ class Execution:
         self.outcome.interrupted = self.stopping
         return self.outcome
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _stop(self, number: int, _: FrameType | None) -> None:
         if self.stopping or number == signal.SIGTERM:
             self.stopping = True
             raise KeyboardInterrupt
@@ -181,7 +182,7 @@ class Execution:
             if len(self.workers) >= wanted:
                 break
             if index not in self.workers:
-                worker = self.workers[index] = WorkerProcess(index, self.runtime, self.logs)
+                worker = self.workers[index] = WorkerProcess(index, self.runtime, self.logs, self.program)
                 self.selector.register(worker.events, selectors.EVENT_READ, worker)
         return [worker for worker in self.workers.values() if worker.node is None]
 
@@ -246,7 +247,7 @@ class Execution:
     def _died(self, worker: WorkerProcess) -> None:
         status = self._remove(worker)
         if worker.node is None:
-            raise RuntimeError(f"a worker ended with status {status} without a step:\n{worker.tail()}")
+            return  # it had nothing to do; another is started when there is
         kind, message = ("killed", f"killed by {signal.Signals(-status).name}") if status < 0 else ("exit", f"status {status}")
         hint = " (out of memory?)" if status == -signal.SIGKILL else ""
         self._failed(worker.node, worker, kind, f"its worker process ended: {message}{hint}", "")
@@ -255,17 +256,17 @@ class Execution:
         self.selector.unregister(worker.events)
         del self.workers[worker.index]
         # A worker that closed its pipe is about to end by itself; its own status says why, ours would hide it.
-        try:
+        with suppress(subprocess.TimeoutExpired):
             worker.process.wait(timeout=0.0 if worker.node is None else 2.0)
-        except subprocess.TimeoutExpired:
-            pass
         return worker.end()
 
 
-def execute(graph: Graph, store: Store, runtime: Runtime, logs: Path, observer: Observer) -> Outcome:
+def execute(
+    graph: Graph, store: Store, runtime: Runtime, logs: Path, observer: Observer, program: Sequence[str] = WORKER
+) -> Outcome:
     """Build every missing step of a graph that can be built; returns what was built and what failed.
 
     One SIGINT lets workers finish the step at hand, a second one (or SIGTERM) ends them; finished steps stay finished.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    return Execution(graph, store, runtime, logs, observer).run()
+    return Execution(graph, store, runtime, logs, observer, program).run()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,21 +68,18 @@ def _check_arguments(conf: Path, overrides: Sequence[str], *, multirun: bool) ->
             raise ConfigError(problems)
 
 
-class reported:  # noqa: N801 - reads as a statement: with reported():
-    """Turns a ConfigError into a message on standard error and exit code 4."""
-
-    def __enter__(self) -> None:
-        """Nothing to set up."""
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        """Print every problem and leave."""
-        if isinstance(error, ConfigError):
-            console = Console(stderr=True)
-            count = len(error.problems)
-            console.print(f"[red]{count} problem{'s' * (count > 1)}, nothing was run:[/]", highlight=False)
-            for problem in error.problems:
-                console.print(f"  [bold]{escape(problem.path)}[/] {escape(problem.message)}", highlight=False, soft_wrap=True)
-            raise SystemExit(USAGE) from None
+@contextmanager
+def reported() -> Iterator[None]:
+    """Turns a ConfigError into a message on standard error, every problem on its line, and exit code 4."""
+    try:
+        yield
+    except ConfigError as error:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        count = len(error.problems)
+        console.print(f"[red]{count} problem{'s' * (count > 1)}, nothing was run:[/]")
+        for problem in error.problems:
+            console.print(f"  [bold]{escape(problem.path)}[/] {escape(problem.message)}")
+        raise SystemExit(USAGE) from None
 
 
 def single(overrides: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.sweep_record import Failure, read_failures, sweep_folder, write_failures, write_sweep
+from harness.sweep_record import Failure, read_failures, write_failures, write_sweep
 from sweeps.equality import suspicious_equalities
 from sweeps.executor import Outcome, execute
 from sweeps.graph import Graph
@@ -68,12 +68,12 @@ def build(planned: Planned, *, retry: str | None, started: float) -> int:
     write_failures(folder, outcome.failures)
     _summary(console, planned, graph, outcome, time.monotonic() - started)
     _table(planned)
-    code = _project(planned, folder, console)
+    _project(planned, folder, console)
     console.print(f"[dim]sweep: {folder}[/]", highlight=False, soft_wrap=True)
     if outcome.interrupted:
         console.print("interrupted; the same command continues", highlight=False)
         return INTERRUPTED
-    return INCOMPLETE if outcome.failures or graph.missing(planned.store) else code
+    return INCOMPLETE if outcome.failures or graph.missing(planned.store) else 0
 
 
 def _headline(console: Console, planned: Planned) -> None:
@@ -105,9 +105,7 @@ def _summary(console: Console, planned: Planned, graph: Graph, outcome: Outcome,
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in used)
     reused = len(graph.nodes) - len(graph.missing(planned.store)) - len(outcome.built)
-    console.print(
-        f"[bold]{len(outcome.built)} built, {reused} reused[/], {wall:.1f} s wall, {cpu:.1f} s CPU", highlight=False
-    )
+    console.print(f"[bold]{len(outcome.built)} built, {reused} reused[/], {wall:.1f} s wall, {cpu:.1f} s CPU", highlight=False)
     blocked = graph.blocked_by(set(outcome.failures) & set(graph.nodes))
     for failure in outcome.failures.values():
         waits = sum(cause == failure.key for cause in blocked.values())
@@ -129,28 +127,25 @@ def _wide(environment: os._Environ[str]) -> dict[str, str]:
     return dict(environment) if sys.stdout.isatty() else {**environment, "COLUMNS": environment.get("COLUMNS", "160")}
 
 
-def _project(planned: Planned, folder: Path, console: Console) -> int:
+def _project(planned: Planned, folder: Path, console: Console) -> None:
     """Make the tracker's runs out of the records; whatever goes wrong there is a warning."""
     runtime = planned.runtime
     if runtime.tracker == "disabled":
-        return 0
+        return
     command = [
         sys.executable, "-m", "harness.tracker", "project", str(folder),
         "--store", str(planned.store.root), "--mode", runtime.tracker, "--project", runtime.project,
     ]  # fmt: skip
     try:
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=TRACKER_TIMEOUT, cwd=Path(__file__).parent.parent
+            command, check=True, capture_output=True, text=True, timeout=TRACKER_TIMEOUT, cwd=Path(__file__).parent.parent
         )
-        message = done.stdout.strip() if done.returncode == 0 else done.stderr.strip()[-500:]
     except subprocess.TimeoutExpired:
-        message = f"the tracker did not answer within {TRACKER_TIMEOUT} s"
-        done = None
-    if done is None or done.returncode:
-        console.print(f"[yellow]tracker:[/] {escape(message)}; the records are complete, project them later", highlight=False)
-    elif message:
-        console.print(f"[dim]{escape(message)}[/]", highlight=False, soft_wrap=True)
-    return 0
-
-
-__all__ = ["build", "preview", "sweep_folder"]
+        problem = f"did not answer within {TRACKER_TIMEOUT} s"
+    except subprocess.CalledProcessError as error:
+        problem = error.stderr.strip()[-500:]
+    else:
+        if done.stdout.strip():
+            console.print(f"[dim]{escape(done.stdout.strip())}[/]", highlight=False, soft_wrap=True)
+        return
+    console.print(f"[yellow]tracker:[/] {escape(problem)}; the records are complete, project them later", highlight=False)

@@ -28,7 +28,6 @@ from models.pooling import Pooling
 from models.train import TrainSpec
 from sweeps.compose import CONTROL
 
-
 Natural = Annotated[MinedSpec | LabelledSpec, BY_KIND]
 
 
@@ -41,8 +40,9 @@ class NoTraining:
 
 @dataclass(frozen=True)
 class Pretraining:
-    """Contrastive pre-training on weak pairs (paper section 5.1), with its own pooling, so that arms that differ in pooling
-    share it, and its own seed, so that seeds do.
+    """Contrastive pre-training on weak pairs (paper section 5.1).
+
+    It has its own pooling, so that arms that differ in pooling share it, and its own seed, so that seeds do.
     """
 
     kind: Literal["contrastive"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -51,7 +52,7 @@ class View:
         for node in nodes:
             self.remaining[node.step.name] = self.remaining.get(node.step.name, 0) + 1
 
-    def __enter__(self) -> View:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._live = Live(self._panel(), console=self.console, refresh_per_second=8, transient=True)
             self._live.start()
@@ -116,7 +117,11 @@ class View:
         for index, now in sorted(self.current.items()):
             bar = ProgressBar(total=now.total or None, completed=now.done, width=24, pulse=not now.total)
             table.add_row(
-                f"worker {index}", Text(now.node.title), bar, f"{time.monotonic() - now.since:.0f} s", Text(now.note, style="dim")
+                f"worker {index}",
+                Text(now.node.title),
+                bar,
+                f"{time.monotonic() - now.since:.0f} s",
+                Text(now.note, style="dim"),
             )
         eta = self.eta()
         done = self.built + self.elsewhere

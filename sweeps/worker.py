@@ -16,13 +16,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from harness.config import decode
 from harness.record import RecordError
 from harness.runtime import Runtime
-from harness.step import Step
+from harness.step import Body, Step
 from harness.store import BusyError, StaleError, Store
 
 REPORT_INTERVAL = 0.2  # seconds between progress events; people read no faster
@@ -50,12 +50,16 @@ class Events:
             self.send("progress", done=done, total=total, note=note)
 
 
+Resolve = Callable[[Mapping[str, Any], Runtime], tuple[Step, Body]]
+"""From a job to the step it names and the work of that step; tests bring their own."""
+
+
 class Worker:
     """Builds the steps it is told to."""
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, resolve: Resolve) -> None:
         self.events = events
-        self._plans: dict[str, Mapping[str, Step]] = {}
+        self.resolve = resolve
         self._stores: dict[str, Store] = {}
 
     def run(self, job: Mapping[str, Any]) -> None:
@@ -78,26 +82,30 @@ class Worker:
             self.events.send("done", key=job["key"], built=built, seconds=seconds)
 
     def _build(self, job: Mapping[str, Any]) -> tuple[bool, float]:
-        from sweeps.steps import body_of
-
         started = time.monotonic()
         runtime = decode(Runtime, job["runtime"])
-        step = self._step(job, runtime)
+        step, body = self.resolve(job, runtime)
         store = self._stores.setdefault(runtime.store, Store(runtime.store_path))
-        built = store.realize(step, body_of(step), runtime, self.events.report)
+        built = store.realize(step, body, runtime, self.events.report)
         return built, time.monotonic() - started
 
-    def _step(self, job: Mapping[str, Any], runtime: Runtime) -> Step:
-        from sweeps.plan import plan
-        from sweeps.spec import RunSpec
 
-        text = json.dumps(job["config"], sort_keys=True)
-        if text not in self._plans:
-            self._plans[text] = plan(decode(RunSpec, job["config"]), runtime)
-        for step in self._plans[text].values():
-            if step.key == job["key"]:
-                return step
-        raise RuntimeError(f"{job['key']} is not in the plan this worker makes: was the code changed during the sweep?")
+_plans: dict[str, Mapping[str, Step]] = {}
+
+
+def planned(job: Mapping[str, Any], runtime: Runtime) -> tuple[Step, Body]:
+    """The step of a job, found by planning the job's run again; RuntimeError if this code plans otherwise."""
+    from sweeps.plan import plan
+    from sweeps.spec import RunSpec
+    from sweeps.steps import body_of
+
+    text = json.dumps(job["config"], sort_keys=True)
+    if text not in _plans:
+        _plans[text] = plan(decode(RunSpec, job["config"]), runtime)
+    for step in _plans[text].values():
+        if step.key == job["key"]:
+            return step, body_of(step)
+    raise RuntimeError(f"{job['key']} is not in the plan this worker makes: was the code changed during the sweep?")
 
 
 def _kind(error: BaseException) -> str:
@@ -118,17 +126,17 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def main() -> None:
+def serve(resolve: Resolve) -> None:
     """Serve jobs until standard input ends."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     events = Events(os.fdopen(int(sys.argv[1]), "w", encoding="utf-8"))
-    worker = Worker(events)
+    worker = Worker(events, resolve)
     events.send("ready")
     for line in sys.stdin:
         worker.run(json.loads(line))
 
 
 if __name__ == "__main__":
-    main()
+    serve(planned)

@@ -163,7 +163,10 @@ Store(pathlib.Path({runtime.store!r})).realize(Step("first", 1, Text("a")), body
 """
     repository = Path(__file__).parents[2]
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=repository, env=os.environ | {"PYTHONPATH": str(repository)}
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        cwd=repository,
+        env=os.environ | {"PYTHONPATH": str(repository)},
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"inside\n"

@@ -1,0 +1,1 @@
+"""Our place in Hydra's namespace of plug-ins."""

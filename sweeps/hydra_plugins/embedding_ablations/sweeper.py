@@ -19,9 +19,7 @@ class AblationSweeperConf:
     _target_: str = "hydra_plugins.embedding_ablations.sweeper.AblationSweeper"
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="ablation", node=AblationSweeperConf, provider="embedding-ablations"
-)
+ConfigStore.instance().store(group="hydra/sweeper", name="ablation", node=AblationSweeperConf, provider="embedding-ablations")
 
 
 class AblationSweeper(Sweeper):

@@ -1,0 +1,20 @@
+"""Rewrites the golden files: `python -m tests.golden.rewrite`. Look at the diff; every line of it is a change of identity."""
+
+import json
+from pathlib import Path
+
+from harness.runtime import Runtime
+from tests.sweeps.test_plan import GOLDEN, planned
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+RUNTIME = Runtime("store", "ledger.sqlite", "cpu", 1, 1, None, None, None, "disabled", "golden")
+
+
+def main() -> None:
+    """Write what the code says now."""
+    found = {label: step.key for label, step in planned(CONF, RUNTIME).items()}
+    GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

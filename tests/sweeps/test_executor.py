@@ -1,0 +1,212 @@
+"""Supervision: a step that dies fails alone, what depends on it is blocked, the rest goes on, nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.runtime import Runtime
+from harness.store import Store
+from harness.sweep_record import Failure
+from sweeps.executor import Outcome, execute
+from sweeps.graph import Graph, Node
+from tests.sweeps.fake_worker import make
+
+FAKE = (sys.executable, str(Path(__file__).with_name("fake_worker.py")))
+
+
+class Watcher:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def started(self, node: Node, worker: int) -> None: ...
+
+    def progressed(self, worker: int, done: int, total: int, note: str) -> None: ...
+
+    def finished(self, node: Node, worker: int, *, built: bool, seconds: float) -> None:
+        self.done.append(node.step.label)
+
+    def failed(self, node: Node, worker: int, failure: Failure) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+def graph_of(steps: Mapping[str, tuple[str, list[str]]]) -> Graph:
+    config = {"steps": [[name, act, inputs] for name, (act, inputs) in steps.items()]}
+    return Graph.of([("arm:0", make(steps), config)])
+
+
+def run(steps: Mapping[str, tuple[str, list[str]]], runtime: Runtime, tmp_path: Path) -> tuple[Outcome, dict[str, Failure]]:
+    runtime.store_path.mkdir(exist_ok=True)
+    graph = graph_of(steps)
+    outcome = execute(graph, Store(runtime.store_path), runtime, tmp_path / "logs", Watcher(), FAKE)
+    return outcome, {graph.nodes[key].step.label: failure for key, failure in outcome.failures.items()}
+
+
+def log_of(runtime: Runtime) -> list[str]:
+    return (runtime.store_path / "log").read_text().split()
+
+
+def test_inputs_before_consumers_each_once(runtime: Runtime, tmp_path: Path) -> None:
+    steps = {"a": ("write", []), "b": ("write", ["a"]), "c": ("write", ["a"]), "d": ("write", ["b", "c"])}
+    outcome, failures = run(steps, runtime, tmp_path)
+    done = Store(runtime.store_path).payload(make(steps)["d"]) / "out"
+
+    assert not failures
+    assert len(outcome.built) == 4
+    assert sorted(log_of(runtime)) == ["a", "b", "c", "d"]
+    assert done.read_text() == "abacd"
+    assert run(steps, runtime, tmp_path)[0].built == []
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "message"),
+    [
+        ("raise boom", "error", "ValueError: boom"),
+        ("exit 0", "exit", "SystemExit: 0"),
+        ("os_exit 3", "exit", "status 3"),
+        ("kill", "killed", "SIGKILL"),
+        ("memory gone", "memory", "MemoryError: gone"),
+    ],
+)
+def test_trap_49_a_step_that_ends_badly_fails_alone_as_what_it_is(
+    runtime: Runtime, tmp_path: Path, act: str, kind: str, message: str
+) -> None:
+    steps = {"bad": (act, []), "after": ("write", ["bad"]), "later": ("write", ["after"]), "other": ("sleep 0.3", [])}
+    outcome, failures = run(steps, runtime, tmp_path)
+    graph = graph_of(steps)
+    blocked = {graph.nodes[key].step.label for key in graph.blocked_by(outcome.failures)}
+
+    assert set(failures) == {"bad"}
+    assert failures["bad"].kind == kind
+    assert message in failures["bad"].message
+    assert "said by bad" in failures["bad"].log_tail
+    assert blocked == {"after", "later"}
+    assert [graph.nodes[key].step.label for key in outcome.built] == ["other"]
+
+
+def test_a_flood_of_output_is_no_event_and_no_failure(runtime: Runtime, tmp_path: Path) -> None:
+    outcome, failures = run({"flood": ("flood 20000", []), "after": ("write", ["flood"])}, runtime, tmp_path)
+
+    assert not failures
+    assert len(outcome.built) == 2
+
+
+def test_two_workers_work_at_the_same_time(runtime: Runtime, tmp_path: Path) -> None:
+    run({"warm": ("write", [])}, runtime, tmp_path)
+    started = time.monotonic()
+    run({name: ("sleep 1.5", []) for name in "abcd"}, runtime, tmp_path)
+
+    assert time.monotonic() - started < 6.0, "one after the other they sleep for 6 seconds"
+
+
+def test_two_sweeps_at_once_build_each_step_once(runtime: Runtime, tmp_path: Path) -> None:
+    steps = {name: ("sleep 0.4", []) for name in "abc"}
+    runtime.store_path.mkdir(exist_ok=True)
+    outcomes: list[Outcome] = []
+    program = f"""
+import json, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from harness.runtime import Runtime
+from tests.sweeps.test_executor import *
+outcome, failures = run({steps!r}, {runtime!r}, Path({str(tmp_path / "sweep")!r} + sys.argv[1]))
+print(json.dumps([len(outcome.built), len(failures)]))
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program, str(i)], stdout=subprocess.PIPE, text=True) for i in range(3)
+    ]
+    results = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+
+    assert outcomes == []
+    assert sum(built for built, _ in results) == 3
+    assert all(failed == 0 for _, failed in results)
+    assert sorted(log_of(runtime)) == ["a", "b", "c"]
+
+
+def _parent(steps: Mapping[str, tuple[str, list[str]]], runtime: Runtime, tmp_path: Path) -> "subprocess.Popen[str]":
+    runtime.store_path.mkdir(exist_ok=True)
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from harness.runtime import Runtime
+from tests.sweeps.test_executor import *
+outcome, failures = run({steps!r}, {runtime!r}, Path({str(tmp_path)!r}))
+print(len(outcome.built), outcome.interrupted)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 30
+    while not (runtime.store_path / "log").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return process
+
+
+def _workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return [child for child in psutil.Process(process.pid).children(recursive=True) if "fake_worker" in " ".join(child.cmdline())]
+
+
+def test_one_interrupt_finishes_the_step_at_hand_and_a_rerun_continues(runtime: Runtime, tmp_path: Path) -> None:
+    steps = {"a": ("sleep 1", []), "b": ("sleep 1", ["a"]), "c": ("write", ["b"])}
+    process = _parent(steps, runtime, tmp_path)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+
+    assert output.split() == ["1", "True"]
+    assert len(run(steps, runtime, tmp_path)[0].built) == 2
+
+
+def test_workers_end_when_their_parent_is_killed(runtime: Runtime, tmp_path: Path) -> None:
+    process = _parent({"a": ("sleep 60", []), "b": ("sleep 60", [])}, runtime, tmp_path)
+    workers = _workers_of(process)
+    assert workers, "premise: there are workers"
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+
+    assert alive == []
+
+
+def test_two_interrupts_end_the_workers_at_once(runtime: Runtime, tmp_path: Path) -> None:
+    process = _parent({"a": ("sleep 60", [])}, runtime, tmp_path)
+    workers = _workers_of(process)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+    process.communicate(timeout=20)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+
+    assert alive == []
+    assert process.returncode != 0
+    assert not list((runtime.store_path / "fake").glob("*/record.json"))
+
+
+def test_a_worker_that_is_killed_from_outside_is_replaced(runtime: Runtime, tmp_path: Path) -> None:
+    def kill_soon() -> None:
+        for _ in range(200):
+            time.sleep(0.05)
+            if (runtime.store_path / "log").exists():
+                break
+        for child in psutil.Process(os.getpid()).children(recursive=True):
+            if "fake_worker" in " ".join(child.cmdline()):
+                child.kill()
+
+    runtime.store_path.mkdir(exist_ok=True)
+    thread = threading.Thread(target=kill_soon)
+    thread.start()
+    outcome, failures = run({"a": ("sleep 2", []), "b": ("write", [])} | {"c": ("sleep 1", ["b"])}, runtime, tmp_path)
+    thread.join()
+
+    assert failures
+    assert {failure.kind for failure in failures.values()} == {"killed"}
+    assert run({"a": ("sleep 0.1", []), "b": ("write", [])}, runtime, tmp_path)[1] == {}
