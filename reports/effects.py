@@ -15,10 +15,22 @@ import numpy as np
 from harness.items import ItemError, cells
 from harness.record import PAYLOAD
 from harness.scores import ITEMS_FILE, read_items
+from reports.frame import Evaluated, Frame, Run
 from reports.influence import Array
-from reports.load import Evaluated, Frame, Run, check_digest
+from reports.load import check_digest
 from reports.means import CellKey, Column
-from reports.statistics import Estimate, Parts, SeedNoise, estimate, holm, parts_of, pooled_seed_noise
+from reports.statistics import (
+    ALPHA,
+    MIN_TASKS,
+    Estimate,
+    Parts,
+    SeedNoise,
+    estimate,
+    holm,
+    over_tasks,
+    parts_of,
+    pooled_seed_noise,
+)
 from reports.units import Units, units_of
 
 POINTS = 100.0
@@ -36,38 +48,44 @@ class Evidence:
     """The units of every evaluation of a frame, read when first asked for."""
 
     frame: Frame
-    _units: dict[str, Mapping[tuple[str, str], tuple[Units, ...]] | Untestable] = field(default_factory=dict)
-    _parts: dict[tuple[str, str, CellKey, tuple[int | None, ...]], tuple[Parts, ...] | Untestable] = field(default_factory=dict)
+    _units: dict[tuple[str, str], Mapping[tuple[str, str], tuple[Units, ...]] | Untestable] = field(default_factory=dict)
+    _parts: dict[tuple[str, str, CellKey, str, tuple[int | None, ...]], tuple[Parts, ...] | Untestable] = field(
+        default_factory=dict
+    )
 
-    def units(self, done: Evaluated) -> Mapping[tuple[str, str], tuple[Units, ...]] | Untestable:
-        """Units by (split, subset) of one evaluation, or why there are none."""
+    def units(self, done: Evaluated, metric: str) -> Mapping[tuple[str, str], tuple[Units, ...]] | Untestable:
+        """Units by (split, subset) of one evaluation for a metric (empty: its main one), or why there are none."""
         if done.folder is None or not done.items_digest:
             return Untestable("no per-item values")
-        key = str(done.folder)
+        key = (str(done.folder), metric or done.scores.main_metric)
         if key not in self._units:
             path = done.folder / PAYLOAD / ITEMS_FILE
             check_digest(path, done.items_digest)
             scores = done.scores
             try:
-                found = {c.cell: units_of(scores.task_type, scores.main_metric, c) for c in cells(read_items(path))}
+                found = {c.cell: units_of(scores.task_type, key[1], c) for c in cells(read_items(path))}
                 self._units[key] = found
             except (ItemError, ZeroDivisionError) as error:
                 self._units[key] = Untestable(str(error))
         return self._units[key]
 
-    def parts(self, cell: CellKey, mine: tuple[Run, ...], theirs: tuple[Run, ...]) -> tuple[Parts, ...] | Untestable:
+    def parts(
+        self, cell: CellKey, metric: str, mine: tuple[Run, ...], theirs: tuple[Run, ...]
+    ) -> tuple[Parts, ...] | Untestable:
         """Mean squares of the paired differences of one cell, one per sampled factor; runs are in seed order."""
-        key = (mine[0].arm, theirs[0].arm, cell, tuple(run.seed for run in mine))
+        key = (mine[0].arm, theirs[0].arm, cell, metric, tuple(run.seed for run in mine))
         if key not in self._parts:
-            self._parts[key] = self._differences(cell, mine, theirs)
+            self._parts[key] = self._differences(cell, metric, mine, theirs)
         return self._parts[key]
 
-    def _differences(self, cell: CellKey, mine: tuple[Run, ...], theirs: tuple[Run, ...]) -> tuple[Parts, ...] | Untestable:
+    def _differences(
+        self, cell: CellKey, metric: str, mine: tuple[Run, ...], theirs: tuple[Run, ...]
+    ) -> tuple[Parts, ...] | Untestable:
         sides: list[list[tuple[Units, ...]]] = []
         for runs in (mine, theirs):
             sides.append([])
             for run in runs:
-                found = self.units(run.tasks[cell.task])
+                found = self.units(run.tasks[cell.task], metric)
                 if isinstance(found, Untestable):
                     return Untestable(f"{cell.task}: {found.why}")
                 if (cell.split, cell.subset) not in found:
@@ -92,7 +110,7 @@ def paired_runs(mine: Iterable[Run], theirs: Iterable[Run]) -> tuple[tuple[Run, 
 
 
 def compare_arms(evidence: Evidence, column: Column, arm: str, base: str) -> Estimate | Untestable:
-    """The difference of two arms of a frame in one column."""
+    """The difference of two arms of a frame in one column; over tasks where neither items nor seeds were published."""
     mine, theirs = paired_runs(evidence.frame.of_arm(arm), evidence.frame.of_arm(base))
     if not mine:
         return Untestable("no common seed")
@@ -103,15 +121,25 @@ def compare_arms(evidence: Evidence, column: Column, arm: str, base: str) -> Est
     blocks: list[tuple[float, Parts]] = []
     reasons = []
     for cell, weight in (column.weights(mine[0]) or {}).items():
-        found = evidence.parts(cell, mine, theirs)
+        found = evidence.parts(cell, column.metric, mine, theirs)
         if isinstance(found, Untestable):
             reasons.append(found.why)
         else:
             blocks += [(weight, part) for part in found]
+    if reasons and mine[0].seed is None:  # published scores: no items, no seeds, tasks are all there is
+        return _over_tasks(column, mine[0], theirs[0])
     if reasons:
         return Untestable(reasons[0])
     result = estimate(deltas, blocks, seed_noise(evidence.frame, column, tuple(run.seed for run in mine)))
     return result if result is not None else Untestable("no variation to judge by")
+
+
+def _over_tasks(column: Column, mine: Run, theirs: Run) -> Estimate | Untestable:
+    deltas = [POINTS * (mine.tasks[task].scores.main - theirs.tasks[task].scores.main) for task in column.tasks]
+    if len(deltas) < MIN_TASKS:
+        return Untestable(f"{column.title}: a test over tasks needs {MIN_TASKS} tasks")
+    found = over_tasks(np.array(deltas))
+    return found if found is not None else Untestable(f"{column.title}: all tasks differ by the same")
 
 
 def seed_noise(frame: Frame, column: Column, seeds: tuple[int | None, ...]) -> SeedNoise | None:
@@ -163,4 +191,6 @@ def _best(evidence: Evidence, column: Column) -> list[tuple[str, str]]:
     top = max(means, key=lambda arm: means[arm])
     against = {arm: compare_arms(evidence, column, arm, top) for arm in means if arm != top}
     p_values = holm({arm: found.p for arm, found in against.items() if isinstance(found, Estimate)})
-    return [(top, column.key), *((arm, column.key) for arm, p in p_values.items() if p >= 0.05)]
+    equal = [arm for arm in against if means[arm] == means[top]]
+    near = [arm for arm, p in p_values.items() if p >= ALPHA]
+    return [(arm, column.key) for arm in dict.fromkeys((top, *equal, *near))]

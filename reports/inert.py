@@ -11,7 +11,9 @@ import re
 
 # C0 and C1 controls (terminal escapes), zero-width and bidirectional marks, line and paragraph separators, the BOM.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|<>~$@&:])")
+_MARKDOWN = re.compile(r"[\\`*_\[\]|~$]")
+_MENTION = re.compile(r"(?<!\w)@(?=\w)")
+_LINE_START = re.compile(r"^(\s*)([-+#=>]|\d+[.)])")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -30,8 +32,13 @@ def visible(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Text that Markdown shows as it is: no link, image, emphasis, HTML or table border; mentions and URLs stay text."""
-    return _MARKDOWN.sub(lambda match: f"&#{ord(match.group()):d};", visible(text))
+    """Text that Markdown shows as it is: no link, image, emphasis, HTML, list or table border; mentions and URLs stay text."""
+    clean = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    clean = _MARKDOWN.sub(lambda match: "\\" + match.group(), clean)
+    clean = clean.replace("://", "&#58;//").replace("www.", "www&#46;")
+    return _LINE_START.sub(
+        lambda match: f"{match.group(1)}&#{ord(match.group(2)[0])};{match.group(2)[1:]}", _MENTION.sub("&#64;", clean)
+    )
 
 
 def html(text: str) -> str:

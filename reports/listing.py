@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from reports import inert
-from reports.load import Frame
+from reports.frame import Frame
 
 COLUMNS = ("arm", "seed", "task", "task_type", "subset", "split", "metric", "score", "n_items")
 

@@ -1,8 +1,7 @@
 """From a RUN on the command line to what its steps left on disk.
 
-`RUN = SWEEP[@id][:arm[:seed]]` or a path to a sweep's folder. A frame holds what is there and names what is not: a task
-without a record is missing with a reason, never a zero and never left out of a mean. Every score file is checked against
-the digest in its record before it is believed.
+`RUN = SWEEP[@id][:arm[:seed]]`, a path to a sweep's folder, the name of an import, or `reference:TABLE`. A task without a
+record is missing with a reason; every score file is checked against the digest in its record before it is believed.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.record import MEASURED_FILE, PAYLOAD, RECORD_FILE, RecordError, read_record
-from harness.scores import SCORES_FILE, TaskScores, read_scores
+from harness.scores import SCORES_FILE, read_scores
 from harness.sweep_record import (
     SWEEP_FILE,
-    ArmRecord,
     Failure,
     RunRecord,
     StepRef,
@@ -27,70 +25,13 @@ from harness.sweep_record import (
     read_failures,
     read_sweep,
 )
-
-SETTING = ("hardware", "torch", "transformers")
+from reports.frame import SETTING, Evaluated, Frame, Run
+from reports.published import import_path, published_frame
+from reports.reference import per_dataset_frame
 
 
 class RunError(ValueError):
     """A RUN that names nothing; says what there is."""
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """One task of one run, as its step left it."""
-
-    scores: TaskScores
-    folder: Path | None
-    """The step's folder with per-item values; None for results that others published."""
-    digest: str
-    """Of the payload; empty for published results."""
-    items_digest: str
-    """SHA-256 of items.parquet as the record has it; empty where there are no per-item values."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One arm with one seed: what was scored, what is missing and why, and on what it ran."""
-
-    arm: str
-    seed: int | None
-    tasks: dict[str, Evaluated]
-    missing: dict[str, str]
-    settings: frozenset[tuple[str, ...]]
-    """(hardware, torch, transformers) of every finished step."""
-    seconds: dict[str, float]
-    """Seconds of every finished step by label."""
-    weights: str
-    """Digest of the trained weights' payload, or empty: two arms with equal scores must not differ here."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A sweep, or a set of published models, as tables see it."""
-
-    sweep: SweepRecord
-    store: Path
-    runs: tuple[Run, ...]
-
-    @property
-    def suite(self) -> tuple[str, ...]:
-        """Every task asked of any run, in the order of the first run that has it."""
-        return tuple(dict.fromkeys(task for run in self.runs for task in (*run.tasks, *run.missing)))
-
-    @property
-    def task_types(self) -> dict[str, str]:
-        """The type of every task that was scored anywhere."""
-        return {name: done.scores.task_type for run in self.runs for name, done in run.tasks.items()}
-
-    def of_arm(self, arm: str) -> tuple[Run, ...]:
-        """The runs of an arm, by seed."""
-        return tuple(run for run in self.runs if run.arm == arm)
-
-    @property
-    def arm_names(self) -> tuple[str, ...]:
-        """The arms that are here, baseline first."""
-        names = tuple(dict.fromkeys(run.arm for run in self.runs))
-        return tuple(sorted(names, key=lambda name: name != self.sweep.baseline))
 
 
 @dataclass(frozen=True)
@@ -118,14 +59,38 @@ def load(store: Path, references: Iterable[str], *, with_baseline: bool) -> tupl
     With `with_baseline` the baseline's runs come along, because deltas are against it. Raises RunError, SweepRecordError,
     RecordError or ScoreError naming the file.
     """
-    wanted: dict[Path, list[Reference]] = {}
+    sweeps: dict[Path, list[Reference]] = {}
+    frames: list[Frame | Path] = []
     for text in references:
-        reference = parse_reference(text)
-        folder = Path(reference.sweep)
-        if not (folder / SWEEP_FILE).is_file():
-            folder = find_sweep(store, reference.sweep)
-        wanted.setdefault(folder.resolve(), []).append(reference)
-    return tuple(_frame(store, folder, refs, with_baseline=with_baseline) for folder, refs in wanted.items())
+        found = _source(store, text)
+        if isinstance(found, Frame):
+            frames.append(found)
+            continue
+        folder, reference = found
+        if folder not in sweeps:
+            frames.append(folder)
+        sweeps.setdefault(folder, []).append(reference)
+    return tuple(
+        _frame(store, found, sweeps[found], with_baseline=with_baseline) if isinstance(found, Path) else found
+        for found in frames
+    )
+
+
+def _source(store: Path, text: str) -> Frame | tuple[Path, Reference]:
+    """What a RUN names: a table of a paper, an import, or a sweep's folder with the arms asked for."""
+    if text.startswith("reference:"):
+        return per_dataset_frame(text.removeprefix("reference:"), store)
+    reference = parse_reference(text)
+    folder = Path(reference.sweep)
+    if (folder / SWEEP_FILE).is_file():
+        return folder.resolve(), reference
+    if import_path(store, reference.sweep).is_file() and not (store / "sweeps" / reference.sweep).is_dir():
+        frame = published_frame(store, reference.sweep)
+        kept = tuple(run for run in frame.runs if reference.arm in (None, run.arm))
+        if not kept:
+            raise RunError(f"{text!r}: the import has {', '.join(frame.arm_names)}")
+        return replace(frame, runs=kept)
+    return find_sweep(store, reference.sweep).resolve(), reference
 
 
 def _frame(store: Path, folder: Path, references: list[Reference], *, with_baseline: bool) -> Frame:
@@ -222,30 +187,3 @@ def check_digest(path: Path, expected: str) -> None:
 def _setting(measured: dict[str, Any]) -> tuple[str, ...]:
     versions = measured.get("versions", {})
     return (str(measured.get("hardware", "unknown")), *(str(versions.get(name, "unknown")) for name in SETTING[1:]))
-
-
-def differing_settings(frame: Frame) -> dict[str, str]:
-    """Arms that did not run on what the baseline ran on, with what differs; empty when all agree."""
-    base = frozenset().union(*(run.settings for run in frame.of_arm(frame.sweep.baseline)))
-    found = {}
-    for arm in frame.arm_names:
-        mine = frozenset().union(*(run.settings for run in frame.of_arm(arm)))
-        names = [
-            f"{name} {', '.join(sorted({s[i] for s in mine}))} (baseline: {', '.join(sorted({s[i] for s in base}))})"
-            for i, name in enumerate(SETTING)
-            if base and mine and {s[i] for s in mine} != {s[i] for s in base}
-        ]
-        if names:
-            found[arm] = "; ".join(names)
-    return found
-
-
-def described(frame: Frame) -> dict[str, ArmRecord]:
-    """Arm records by name."""
-    return {arm.name: arm for arm in frame.sweep.arms}
-
-
-def only_seeds(frame: Frame, seeds: Iterable[int | None]) -> Frame:
-    """The frame reduced to some seeds."""
-    kept = set(seeds)
-    return replace(frame, runs=tuple(run for run in frame.runs if run.seed in kept))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reports.load import Frame, Run
+from reports.frame import Frame, Run
 
 SHORT = {
     "Classification": "Class.", "Clustering": "Clust.", "PairClassification": "PairClass.", "Reranking": "Rerank",
@@ -18,6 +18,7 @@ SHORT = {
 }  # fmt: skip
 ORDER = tuple(SHORT)
 MEAN = "mean"
+ENGLISH = "eng"
 
 
 @dataclass(frozen=True, order=True)
@@ -38,6 +39,8 @@ class Column:
     tasks: tuple[str, ...]
     subsets: tuple[tuple[str, str, str], ...] = ()
     """For a language: the (task, split, subset) cells that hold it, instead of whole tasks."""
+    metric: str = ""
+    """Another metric than each task's main one, in mteb's spelling."""
 
     @property
     def count(self) -> int:
@@ -57,7 +60,7 @@ class Column:
         if self.subsets:
             share = 1 / len(self.subsets)
             wanted = {CellKey(*subset): share for subset in self.subsets}
-            return wanted if wanted.keys() <= cells_of(run).keys() else None
+            return wanted if wanted.keys() <= cells_of(run, self.metric).keys() else None
         weights: dict[CellKey, float] = {}
         for task in self.tasks:
             if task not in run.tasks:
@@ -71,20 +74,25 @@ class Column:
         weights = self.weights(run)
         if not weights:
             return None
-        cells = cells_of(run)
+        cells = cells_of(run, self.metric)
+        if not weights.keys() <= cells.keys():
+            return None
         return 100 * math.fsum(weight * cells[key] for key, weight in weights.items())
 
     def present(self, run: Run) -> int:
         """How many of the column's data sets a run has."""
         if self.subsets:
-            return len({CellKey(*subset) for subset in self.subsets} & cells_of(run).keys())
+            return len({CellKey(*subset) for subset in self.subsets} & cells_of(run, self.metric).keys())
         return sum(task in run.tasks for task in self.tasks)
 
 
-def cells_of(run: Run) -> dict[CellKey, float]:
-    """Main score (mteb's unit) of every cell of a run."""
+def cells_of(run: Run, metric: str = "") -> dict[CellKey, float]:
+    """Main score (mteb's unit) of every cell of a run, or another metric where the cell has it."""
     return {
-        CellKey(task, cell.split, cell.subset): cell.main for task, done in run.tasks.items() for cell in done.scores.subsets
+        CellKey(task, cell.split, cell.subset): cell.metrics[metric] if metric else cell.main
+        for task, done in run.tasks.items()
+        for cell in done.scores.subsets
+        if not metric or metric in cell.metrics
     }
 
 
@@ -106,13 +114,18 @@ def task_columns(frame: Frame) -> tuple[Column, ...]:
 
 def language_columns(frame: Frame) -> tuple[Column, ...]:
     """One column per language other than English in any multilingual task; a pair with English counts as the other side."""
+    found = cells_by_language(frame)
+    return tuple(Column(f"language:{name}", name, (), cells) for name, cells in found.items() if name != ENGLISH)
+
+
+def cells_by_language(frame: Frame, task_type: str = "") -> dict[str, tuple[tuple[str, str, str], ...]]:
+    """The cells (task, split, subset) of each language, sorted; of one task type where it is given."""
     cells: dict[str, set[tuple[str, str, str]]] = {}
     for run in frame.runs:
         for task, done in run.tasks.items():
+            if task_type and done.scores.task_type != task_type:
+                continue
             for cell in done.scores.subsets:
-                others = sorted({code for code in cell.languages if not code.startswith("eng")})
-                if others:
-                    cells.setdefault("+".join(code.split("-")[0] for code in others), set()).add(
-                        (task, cell.split, cell.subset)
-                    )
-    return tuple(Column(f"language:{name}", name, (), tuple(sorted(found))) for name, found in sorted(cells.items()))
+                others = sorted({code.split("-")[0] for code in cell.languages} - {ENGLISH}) or [ENGLISH]
+                cells.setdefault("+".join(others), set()).add((task, cell.split, cell.subset))
+    return {name: tuple(sorted(found)) for name, found in sorted(cells.items())}

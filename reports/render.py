@@ -50,7 +50,8 @@ def effect_text(effect: Effect) -> str:
 
 def lines_of(row: Row) -> list[tuple[str, list[str]]]:
     """The printed lines of a row: values, range over seeds, differences; empty lines are left out."""
-    lines = [(row.label + row.note, [cell_text(cell) for cell in row.cells])]
+    label = f"{row.group}: {row.label}" if row.group else row.label
+    lines = [(label + row.note, [cell_text(cell) for cell in row.cells])]
     ranges = [range_text(cell) for cell in row.cells]
     if any(ranges):
         lines.append(("  range over seeds", ranges))
@@ -69,13 +70,16 @@ def terminal(table: Table) -> RenderableType:
     grid.add_column("arm", no_wrap=True)
     for column in table.columns:
         grid.add_column(Text(inert.visible(column)), justify="right")
-    for row in table.rows:
+    for position, row in enumerate(table.rows):
+        following = table.rows[position + 1].kind if position + 1 < len(table.rows) else ""
+        ruled = row.kind != "reference" or following != "reference"
         for index, (label, texts) in enumerate(lines_of(row)):
             style = "bold" if row.kind == "baseline" and index == 0 else "dim" if label.strip().startswith("range") else ""
             cells = [Text(inert.visible(text), style=_style(row, index, i)) for i, text in enumerate(texts)]
-            grid.add_row(Text(inert.visible(label), style=style), *cells, end_section=index == len(lines_of(row)) - 1)
+            grid.add_row(Text(inert.visible(label), style=style), *cells, end_section=ruled and index == len(lines_of(row)) - 1)
     notes = [Text(inert.visible(note), style="dim") for note in table.footnotes]
-    return Group(Text(inert.visible(table.question), style="italic"), grid, *notes)
+    head = [Text(inert.visible(table.question), style="italic")] if table.question else []
+    return Group(*head, grid, *notes)
 
 
 def _style(row: Row, line: int, column: int) -> str:

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports.effects import Evidence, Findings, Untestable, find
-from reports.load import Frame, Run, described, differing_settings
-from reports.means import Column, language_columns, task_columns, type_columns
+from reports import notes
+from reports.effects import Evidence, Findings, Untestable, compare_arms, find
+from reports.frame import Frame, Run, described, differing_settings
+from reports.layouts import columns_of
+from reports.means import Column, language_columns
+from reports.reference import Published as PublishedTable
+from reports.reference import read_reference
 from reports.statistics import ALPHA, Estimate
-
-QUICK = "quick benchmark, no substitute for MTEB"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Row:
     cells: tuple[Cell, ...]
     effects: tuple[Effect, ...] = ()
     note: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,85 @@ class Table:
     footnotes: tuple[str, ...]
 
 
-def arms_by_task_type(frame: Frame, evidence: Evidence | None = None) -> Table:
-    """Baseline first, arms with their differences, task types and the mean over tasks; intervals where there is evidence."""
-    return _arms(frame, type_columns(frame), f"{frame.sweep.name}: arms by task type", evidence)
+def sweep_tables(frame: Frame, evidence: Evidence, *, layout: str = "", reference: str = "") -> list[Table]:
+    """What `reports table` prints of a sweep: the layout asked for (or the sweep's own), and languages beside task types."""
+    layout = layout or frame.sweep.table
+    columns = columns_of(frame, layout)
+    main = arms_table(frame, columns, f"{frame.sweep.name}: arms by {layout.replace('_', ' ')}", evidence)
+    if layout == "T5":
+        main = grouped(main, frame)
+    if layout == "T7":
+        main = with_and_without(main, frame, columns, evidence)
+    name = reference or frame.sweep.reference
+    if name:
+        main = with_reference(main, columns, name)
+    languages = language_columns(frame) if layout in ("task_types", "T1", "T5") else ()
+    if not languages:
+        return [main]
+    return [main, brief(arms_table(frame, languages, f"{frame.sweep.name}: arms by language", evidence))]
 
 
-def arms_by_task(frame: Frame, evidence: Evidence | None = None) -> Table:
-    """The same per task, as the paper's Table 17."""
-    return _arms(frame, task_columns(frame), f"{frame.sweep.name}: arms by task", evidence)
+def brief(table: Table) -> Table:
+    """A second table of the same sweep: its footnotes stand under the first."""
+    return replace(table, question="", footnotes=())
 
 
-def arms_by_language(frame: Frame, evidence: Evidence | None = None) -> Table | None:
-    """The languages other than English that any task scores, or None where there is none."""
-    columns = language_columns(frame)
-    return _arms(frame, columns, f"{frame.sweep.name}: arms by language", evidence) if columns else None
+def grouped(table: Table, frame: Frame) -> Table:
+    """Table 5: arms grouped by what they change, in the order of the sweep."""
+    arms = described(frame)
+    groups = {name: _changed(arm.overrides) for name, arm in arms.items()}
+    order = list(dict.fromkeys(["", *groups.values()]))
+    rows = sorted(table.rows, key=lambda row: (row.kind != "baseline", order.index(groups.get(row.label, ""))))
+    return replace(table, rows=tuple(replace(row, group=groups.get(row.label, "")) for row in rows))
 
 
-def _arms(frame: Frame, columns: tuple[Column, ...], title: str, evidence: Evidence | None) -> Table:
+def _changed(overrides: tuple[str, ...]) -> str:
+    """What an arm changes: the keys of its overrides."""
+    return ", ".join(dict.fromkeys(override.split("=")[0] for override in overrides))
+
+
+def with_and_without(table: Table, frame: Frame, columns: tuple[Column, ...], evidence: Evidence) -> Table:
+    """Table 7: each arm that switches something off, below it its counterpart that differs in nothing else, and the difference.
+
+    A counterpart shares all other overrides; the baseline is that of an arm with a single one.
+    """
+    arms, rows = {row.label: row for row in table.rows}, []
+    overrides = {name: set(arm.overrides) for name, arm in described(frame).items()}
+    for name, mine in overrides.items():
+        off = {override for override in mine if override.split("=")[-1] in ("none", "false")}
+        other = next((o for o, theirs in overrides.items() if off and theirs == mine - off), None)
+        if name not in arms or other not in arms:
+            continue
+        effects = tuple(
+            effect_of(compare_arms(evidence, column, other, name), difference(column, frame.of_arm(other), frame.of_arm(name)))
+            for column in columns
+        )
+        rows += [replace(arms[name], effects=(), kind="baseline"), replace(arms[other], effects=effects, kind="arm")]
+    note = "Δ in this table is that of a row to the row above, which lacks one thing."
+    return replace(table, rows=tuple(rows), footnotes=(note, *table.footnotes))
+
+
+def with_reference(table: Table, columns: tuple[Column, ...], name: str) -> Table:
+    """The table with the rows of a published one below, matched by heading; what it does not print stays empty."""
+    printed = read_reference(name)
+    rows = [
+        Row(label, "reference", tuple(_printed(printed, index, column) for column in columns))
+        for index, label in enumerate(printed.labels())
+    ]
+    note = (
+        f"Rows below the line: {printed.title}, as published ({printed.source}; {printed.confidence}). "
+        "Other models, data and tasks: beside ours for orientation, not compared with ours."
+    )
+    return replace(table, rows=(*table.rows, *rows), footnotes=(*table.footnotes, note))
+
+
+def _printed(printed: PublishedTable, row: int, column: Column) -> Cell:
+    value = printed.value(row, column.heading)
+    return Cell(value, why="" if value is not None else "not printed")
+
+
+def arms_table(frame: Frame, columns: tuple[Column, ...], title: str, evidence: Evidence | None) -> Table:
+    """Baseline first, arms with their differences, over any columns; intervals where there is evidence."""
     marked = differing_settings(frame)
     base = frame.of_arm(frame.sweep.baseline)
     findings = find(evidence, columns) if evidence is not None else None
@@ -96,21 +161,25 @@ def _arms(frame: Frame, columns: tuple[Column, ...], title: str, evidence: Evide
         cells = tuple(replace(over_seeds(column, runs), best=(arm, column.key) in best) for column in columns)
         rows.append(Row(arm, kind, cells, effects, "‡" if arm in marked else ""))
     titles = tuple(column.title for column in columns)
-    notes = [*_footnotes(frame), *(statistics_notes(frame, findings) if findings else []), *_reasons(frame, marked)]
-    return Table(title, frame.sweep.question, titles, tuple(rows), tuple(notes))
+    footnotes = [*notes.about(frame), *(notes.statistics(frame, findings) if findings else []), *notes.reasons(frame, marked)]
+    return Table(title, frame.sweep.question, titles, tuple(rows), tuple(footnotes))
 
 
 def _effect(
     findings: Findings | None, arm: str, column: Column, runs: Iterable[Run], base: Iterable[Run], primary: str
 ) -> Effect:
-    found = findings.estimates.get((arm, column.key)) if findings else None
-    if findings is None or isinstance(found, Untestable):
-        plain = difference(column, runs, base)
-        return replace(plain, untested=found.why) if isinstance(found, Untestable) and plain.delta is not None else plain
-    if found is None:
-        return Effect(None, why="incomplete")
+    plain = difference(column, runs, base)
+    if findings is None:
+        return plain
     starred = column.key == primary and findings.adjusted.get(arm, 1.0) < ALPHA
-    return Effect(found.delta, found.half, "*" if starred else "")
+    return effect_of(findings.estimates[arm, column.key], plain, "*" if starred else "")
+
+
+def effect_of(found: Estimate | Untestable, plain: Effect, mark: str = "") -> Effect:
+    """What a table shows of an estimate; the plain difference with the reason where nothing is testable."""
+    if isinstance(found, Untestable):
+        return plain if plain.delta is None else replace(plain, untested=found.why)
+    return Effect(found.delta, found.half, mark)
 
 
 def over_seeds(column: Column, runs: Iterable[Run]) -> Cell:
@@ -132,60 +201,3 @@ def difference(column: Column, runs: Iterable[Run], base: Iterable[Run]) -> Effe
     if not scores or len(deltas) < len(scores):
         return Effect(None, why="incomplete")
     return Effect(math.fsum(deltas) / len(deltas))
-
-
-def _footnotes(frame: Frame) -> list[str]:
-    sweep = frame.sweep
-    seeds = sorted({run.seed for run in frame.runs if run.seed is not None})
-    notes = [
-        f"{sweep.name}@{sweep.id}: points (0 to 100), mean over seeds {', '.join(map(str, seeds))} with its range.",
-        f"Δ is the difference to {sweep.baseline}, paired by seed and item. Numbers in the header count data sets.",
-    ]
-    if any("quick" in task.lower() for task in frame.suite):
-        notes.append(f"Scores are on the {QUICK}.")
-    return notes
-
-
-def statistics_notes(frame: Frame, findings: Findings) -> list[str]:
-    """What the intervals are: level, assumptions, the family, and what the design could have found."""
-    sweep = frame.sweep
-    found = [e for e in findings.estimates.values() if isinstance(e, Estimate)]
-    notes = []
-    if found and all(e.about == "this checkpoint" for e in found):
-        notes.append("± is a 95 % interval over items for this checkpoint; it says nothing about other seeds.")
-    elif found:
-        notes.append(
-            f"± is a nominal 95 % interval over seeds and items, on this benchmark; its simulated level is at least "
-            f"{100 * findings.level():.1f} %. Seed noise is taken as equal in all arms unless one is plainly noisier."
-        )
-    if findings.adjusted:
-        notes.append(
-            f"* differs from {sweep.baseline} on the primary ({sweep.primary}) after Holm's correction over the family "
-            f"({', '.join(findings.adjusted)}); every other comparison is exploratory and carries no star."
-        )
-    primary = [e.detectable for (_, key), e in findings.estimates.items() if key == sweep.primary and isinstance(e, Estimate)]
-    if primary:
-        notes.append(
-            f"This design finds a true difference of {min(primary):.1f} to {max(primary):.1f} points on the primary with 80 % "
-            "probability (before correction); smaller ones it mostly misses."
-        )
-    if findings.best:
-        notes.append("Bold: not distinguishable from the best arm of the column (Holm).")
-    untested = {f.why for f in findings.estimates.values() if isinstance(f, Untestable) and f.why != "incomplete"}
-    notes += [f"not testable: {why}" for why in sorted(untested)]
-    if sweep.conditional:
-        notes.append(f"Intervals are conditional on: {sweep.conditional}")
-    return notes
-
-
-def _reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
-    sweep = frame.sweep
-    notes = [f"‡ {arm} ran on other: {difference}" for arm, difference in marked.items()]
-    for run in frame.runs:
-        if run.missing:
-            reasons = "; ".join(f"{task}: {why}" for task, why in run.missing.items())
-            notes.append(f"incomplete: {run.arm} seed {run.seed} lacks {len(run.missing)} of its tasks ({reasons})")
-    notes += [f"assumed: {note}" if not note.startswith("assumed") else note for note in sweep.notes]
-    arms = described(frame)
-    notes += [f"{name}: {arms[name].description or ' '.join(arms[name].overrides)}" for name in frame.arm_names if name in arms]
-    return notes

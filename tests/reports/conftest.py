@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from harness.identity import combine_digests, fingerprint, folder_digests
 from harness.record import Record, write_json, write_record
@@ -60,7 +61,7 @@ class Builder:
             "What does it do?",
             "mean",
             family,
-            "arms",
+            "task_types",
             None,
             arms[0],
             seeds,
@@ -134,6 +135,39 @@ def small(builder: Builder) -> Builder:
             for code, shift in (("deu", 0.1), ("fra", 0.2))
         )
         builder.put(arm, seed, TaskScores("QuickBitext", "BitextMining", "f1", "2.26.24", "r1", cells))
+    return builder
+
+
+def with_items(arm_shift: float, seed: int, rng: np.random.Generator, items: int = 120) -> list[tuple[TaskScores, list[Item]]]:
+    """Four tasks whose scores are those of their items: retrieval, STS, ten classification experiments, clustering."""
+    population = np.random.default_rng(99)  # the same items for every arm and seed
+    ease, gold = population.random(items), np.round(population.uniform(0, 5, items) * 2) / 2
+    noise = rng.normal(0, 0.02)
+    ndcg = np.clip(np.round(ease + arm_shift + noise + rng.normal(0, 0.1, items), 3), 0, 1)
+    found = [retrieval("QuickRetrieval", ndcg)]
+    similarity = gold / 5 + population.normal(0, 0.3, items) + rng.normal(0, max(0.02, 0.1 - arm_shift), items)
+    rho = float(spearmanr(gold, similarity)[0])
+    fields = (("similarity", similarity), ("gold", gold / 5))
+    rows = [Item("test", "default", str(i), 0, name, float(v)) for name, values in fields for i, v in enumerate(values)]
+    found.append((one_cell("QuickSTS", "STS", rho, "cosine_spearman", items), rows))
+    right = rng.random((10, items)) < np.clip(ease + arm_shift + noise, 0.02, 0.98)
+    rows = [Item("test", "default", str(i), e, "correct", float(v)) for e, run in enumerate(right) for i, v in enumerate(run)]
+    found.append((one_cell("QuickClassification", "Classification", float(right.mean()), "accuracy", items), rows))
+    samples = np.clip(0.4 + arm_shift + noise + rng.normal(0, 0.02, 10), 0, 1)
+    rows = [Item("test", "default", "Level 0", r, "v_measure", float(v)) for r, v in enumerate(samples)]
+    found.append((one_cell("QuickClustering", "Clustering", float(samples.mean()), "v_measure", items), rows))
+    return found
+
+
+@pytest.fixture
+def rich(builder: Builder) -> Builder:
+    """Six arms, two seeds, four tasks with items; `no_instruction` is truly ten points worse, the others are equal."""
+    for index, (arm, shift) in enumerate(
+        {"base": 0.0, "rank_4": 0.0, "rank_64": 0.0, "mean_pooling": 0.0, "english": 0.0, "no_instruction": -0.1}.items()
+    ):
+        for seed in (0, 1):
+            for scores, items in with_items(shift, seed, np.random.default_rng([index, seed])):
+                builder.put(arm, seed, scores, items)
     return builder
 
 

@@ -1,0 +1,78 @@
+"""The footnotes of a table: what its numbers are, what its intervals assume, what is missing, what ran elsewhere."""
+
+from __future__ import annotations
+
+from reports.effects import Findings, Untestable
+from reports.frame import Frame, described
+from reports.statistics import ALPHA, Estimate
+
+QUICK = "quick benchmark, no substitute for MTEB"
+
+
+def about(frame: Frame) -> list[str]:
+    """What the numbers are: sweep, seeds, baseline, benchmark."""
+    sweep = frame.sweep
+    seeds = sorted({run.seed for run in frame.runs if run.seed is not None})
+    over = f"mean over seeds {', '.join(map(str, seeds))} with its range" if seeds else "as published"
+    paired = "seed and item" if seeds else "task"
+    notes = [
+        f"{sweep.name}@{sweep.id[:8]}: points (0 to 100), {over}.",
+        f"Δ is the difference to {sweep.baseline}, paired by {paired}. Numbers in the header count data sets.",
+    ]
+    if any("quick" in task.lower() for task in frame.suite):
+        notes.append(f"Scores are on the {QUICK}.")
+    return notes
+
+
+def statistics(frame: Frame, findings: Findings) -> list[str]:
+    """What the intervals are: level, assumptions, the family, and what the design could have found."""
+    sweep = frame.sweep
+    found = [e for e in findings.estimates.values() if isinstance(e, Estimate)]
+    notes = []
+    if found and all(e.about == "this checkpoint" for e in found):
+        notes.append("± is a 95 % interval over items for this checkpoint; it says nothing about other seeds.")
+    elif found and all(e.about == "tasks" for e in found):
+        notes.append(
+            "± is a 95 % interval over tasks, all that scores without items allow: whether a type of task differs, not whether "
+            "one data set does."
+        )
+    elif found:
+        notes.append(
+            f"± is a nominal 95 % interval over seeds and items, on this benchmark; its simulated level is at least "
+            f"{100 * findings.level():.1f} %. Seed noise is taken as equal in all arms unless one is plainly noisier."
+        )
+    if any(p < ALPHA for p in findings.adjusted.values()):
+        notes.append(
+            f"* differs from {sweep.baseline} on the primary ({sweep.primary}) after Holm's correction over the family "
+            f"({', '.join(findings.adjusted)}); every other comparison is exploratory and carries no star."
+        )
+    primary = [e.detectable for (_, key), e in findings.estimates.items() if key == sweep.primary and isinstance(e, Estimate)]
+    if primary:
+        span = " to ".join(dict.fromkeys((f"{min(primary):.1f}", f"{max(primary):.1f}")))
+        notes.append(f"With 80 % probability this design finds a true difference of {span} points on the primary, uncorrected.")
+    if findings.best:
+        notes.append("Bold: not distinguishable from the best arm of the column (Holm).")
+    untested = {f.why for f in findings.estimates.values() if isinstance(f, Untestable) and f.why != "incomplete"}
+    notes += [f"not testable: {why}" for why in sorted(untested)]
+    if sweep.conditional:
+        notes.append(f"Intervals are conditional on: {sweep.conditional}")
+    return notes
+
+
+def reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
+    """Other hardware, missing tasks, assumed values, what each arm is."""
+    sweep = frame.sweep
+    notes = [f"‡ {arm} ran on other: {difference}" for arm, difference in marked.items()]
+    for run in frame.runs:
+        if run.missing:
+            lacking = "; ".join(f"{task}: {why}" for task, why in run.missing.items())
+            seed = "" if run.seed is None else f" seed {run.seed}"
+            notes.append(f"incomplete: {run.arm}{seed} lacks {len(run.missing)} of its tasks ({lacking})")
+    notes += [f"assumed: {note}" if not note.startswith("assumed") else note for note in sweep.notes]
+    arms = described(frame)
+    notes += [
+        f"{name}: {arms[name].description or ' '.join(arms[name].overrides)}"
+        for name in frame.arm_names
+        if name in arms and (arms[name].description or arms[name].overrides)
+    ]
+    return notes
