@@ -17,7 +17,24 @@ from models.backbone import Folder, weights_digest
 
 FAMILIES = ("mistral", "llama", "qwen3", "gemma", "bert", "xlmr")
 DECODERS = ("mistral", "llama", "qwen3", "gemma")
-WORDS = "tide moon sea water gravity question answer vector model train batch loss token text query document".split()
+WORDS = [
+    "tide",
+    "moon",
+    "sea",
+    "water",
+    "gravity",
+    "question",
+    "answer",
+    "vector",
+    "model",
+    "train",
+    "batch",
+    "loss",
+    "token",
+    "text",
+    "query",
+    "document",
+]
 CORPUS = [f"{a} {b} {c} of the {d}" for a in WORDS for b in WORDS[:6] for c in WORDS[6:9] for d in WORDS[9:11]]
 SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
@@ -41,7 +58,7 @@ def _byte_level(specials: str) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(models.BPE(unk_token="<unk>"))
+    core = Tokenizer(models.BPE(**{"unk_token": "<unk>"}))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -49,9 +66,8 @@ def _byte_level(specials: str) -> Any:
         vocab_size=400, special_tokens=["<unk>", "<s>", "</s>", "<pad>"], initial_alphabet=alphabet, show_progress=False,
     ))  # fmt: skip
     core.post_processor = processors.TemplateProcessing(single=specials, special_tokens=[("<s>", 1), ("</s>", 2)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    )
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, **names)
 
 
 def build(family: str, folder: Path, specials: str = "<s> $A", seed: int = 0) -> Path:

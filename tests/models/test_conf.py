@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness.config import decode
 from models.encoder import ModelSpec
 from models.train import TrainSpec
@@ -91,6 +92,6 @@ def test_bad_values_are_errors_that_name_the_key(override: str, message: str) ->
 
     found = compose("+model=tiny", "+finetune=tiny", *override.split())
 
+    cls, group = (ModelSpec, "model") if override.startswith("model") else (TrainSpec, "finetune")
     with pytest.raises(ConfigError, match=message):
-        decode(ModelSpec, found["model"], "model")
-        decode(TrainSpec, found["finetune"], "finetune")
+        decode(cls, found[group], group)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from models.backbone import BackboneError, Folder
 from models.encoder import EncoderSpec, load_encoder
 from models.network import plan_chunks
@@ -20,7 +21,7 @@ TEXTS = ["tide", "the moon of the sea " * 7, "question", "tide", "answer token l
 
 
 def spec_of(backbone: Folder, **changes: Any) -> EncoderSpec:
-    base = EncoderSpec(backbone, LastToken("last_token"), "native", 64, True, "float32", 128)  # noqa: FBT003
+    base = EncoderSpec(backbone, LastToken("last_token"), "native", 64, True, "float32", 128)
     return replace(base, **changes)
 
 
@@ -61,9 +62,7 @@ def test_trap_24_dtype_is_the_specs_not_the_checkpoints(
 
     half = pin(Folder("folder", "half", "auto"), str(tmp_path))
     assert isinstance(half, Folder)
-    loaded = {
-        dtype: load_encoder(spec_of(half, dtype=dtype), [], str(tmp_path), "cpu") for dtype in ("float32", "bfloat16")
-    }
+    loaded = {dtype: load_encoder(spec_of(half, dtype=dtype), [], str(tmp_path), "cpu") for dtype in ("float32", "bfloat16")}
 
     assert {v.dtype for v in load_file(folder / "model.safetensors").values()} == {torch.bfloat16}
     for dtype, encoder in loaded.items():
@@ -73,9 +72,7 @@ def test_trap_24_dtype_is_the_specs_not_the_checkpoints(
     assert 0.99 < cosine.min() < 1
 
 
-def test_trap_29_whatever_changes_a_vector_changes_the_identity(
-    models_root: Path, backbone: Callable[[str], Folder]
-) -> None:
+def test_trap_29_whatever_changes_a_vector_changes_the_identity(models_root: Path, backbone: Callable[[str], Folder]) -> None:
     base = spec_of(backbone("mistral"))
     changed = [
         base, replace(base, backbone=backbone("llama")), replace(base, pooling=Mean("mean")),
@@ -125,9 +122,7 @@ def test_the_first_state_sees_the_last_token_iff_bidirectional(
     assert (np.abs(first - second).max() > 1e-5) == (attention == "bidirectional")
 
 
-def test_native_attention_is_the_architectures(
-    family: str, models_root: Path, backbone: Callable[[str], Folder]
-) -> None:
+def test_native_attention_is_the_architectures(family: str, models_root: Path, backbone: Callable[[str], Folder]) -> None:
     own = "bidirectional" if family in ("bert", "xlmr") else "causal"
     vectors = [
         load_encoder(spec_of(backbone(family), attention=kind), [], str(models_root), "cpu").encode(TEXTS)

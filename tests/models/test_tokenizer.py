@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from models.tokenizer import Tokenizer, TokenizerError, is_decoder, tokenizer_digest
 
 PROBES = ["", "tide", "how do tides work in the sea", "Привет 日本語 🌊", "tide moon " * 100]
