@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -58,12 +58,11 @@ def decode(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
     try:
         return cast("T", _adapter(cls).validate_json(json.dumps({"root": data})).root)
     except ValidationError as error:
-        raise ConfigError(_problem(issue, where) for issue in error.errors(include_url=False)) from None
+        raise ConfigError(_problem(issue, where, data) for issue in error.errors(include_url=False)) from None
 
 
-def _problem(issue: Any, where: str) -> Problem:
-    path = ".".join(str(part) for part in issue["loc"] if part != "root")
-    full = ".".join(part for part in (where, path) if part) or "(top level)"
+def _problem(issue: Any, where: str, data: Mapping[str, Any]) -> Problem:
+    full = ".".join(part for part in (where, *_path(issue["loc"][1:], data)) if part) or "(top level)"
     message = str(issue["msg"])
     if issue["type"] == "missing":
         message = "is missing; every value of an experiment is written in conf/"
@@ -72,6 +71,18 @@ def _problem(issue: Any, where: str) -> Problem:
     elif not isinstance(issue.get("input"), (dict, list)):
         message = f"{issue.get('input')!r}: {message[0].lower()}{message[1:]}"
     return Problem(full, message)
+
+
+def _path(location: Sequence[Any], data: Any) -> Iterator[str]:
+    """The path as written in YAML: pydantic puts the kind of a union's member in between, people did not."""
+    for part in location:
+        if isinstance(data, Mapping) and part not in data and data.get("kind") == part:
+            continue
+        yield str(part)
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        elif isinstance(data, Sequence) and isinstance(part, int) and part < len(data):
+            data = data[part]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ def test_every_problem_is_named_at_once_with_its_path() -> None:
         decode(Spec, bad, "model")
 
     paths = {problem.path for problem in error.value.problems}
-    assert paths == {"model.rank", "model.rate", "model.pooling.latent.heads", "model.rnk"}
+    assert paths == {"model.rank", "model.rate", "model.pooling.heads", "model.rnk"}
     assert "0: input should be greater than 0" in str(error.value)
 
 
