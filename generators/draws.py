@@ -119,7 +119,7 @@ class Sample:
         params: dict[str, Value] = {"src_lang": cell.source, "tgt_lang": cell.language} if cell.source else {}
         place = canonical([self.seed, cell.task_type, cell.language, cell.source, cell.template, index])
         for slot in PLACEHOLDERS[cell.task_type]:
-            if _uniform(place, slot.name) < slot.presence(self.placeholders):
+            if uniform(place, slot.name) < slot.presence(self.placeholders):
                 params[slot.name] = _race(place, slot.name, slot.values, slot.weights(self.placeholders))
         return Draw(cell.task_type, cell.language, cell.template, chunk, position, params, index)
 
@@ -152,7 +152,7 @@ def apportion(weights: Mapping[T, float], salt: str) -> Iterator[tuple[T, int]]:
     Item i has its k-th place at time (k + u) / weight, where only its name and the salt decide u in (0, 1): no item loses a
     place when n grows, and, unlike with rounded shares, many rare languages together have their share of a small pool too.
     """
-    start = {item: _uniform(salt, canonical(item)) for item in weights}
+    start = {item: uniform(salt, canonical(item)) for item in weights}
     heap = [(start[item] / weight, n, item, 0) for n, (item, weight) in enumerate(weights.items())]
     heapq.heapify(heap)
     while True:
@@ -169,7 +169,7 @@ def _language_pairs(languages: Mapping[str, float]) -> dict[tuple[str, str], flo
     return pairs
 
 
-def _uniform(place: str, name: str) -> float:
+def uniform(place: str, name: str) -> float:
     """A number in (0, 1) that only the place and the name decide."""
     digest = hashlib.blake2b(f"{place}{name}".encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") + 1) / (2**64 + 2)
@@ -180,5 +180,5 @@ def _race(place: str, name: str, values: Sequence[Value], weights: Sequence[floa
 
     Changing the weights then changes as few choices as the new shares demand.
     """
-    times = [-math.log(_uniform(place, f"{name}={value}")) / w for value, w in zip(values, weights, strict=True)]
+    times = [-math.log(uniform(place, f"{name}={value}")) / w for value, w in zip(values, weights, strict=True)]
     return values[times.index(min(times))]

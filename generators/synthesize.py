@@ -16,7 +16,7 @@ from typing import Any
 
 from generators.backends import Backend
 from generators.backends.recorded import Recording
-from generators.backends.reply import Answerer, Reply
+from generators.backends.reply import Access, Answerer, Reply
 from generators.draws import Draw, Draws, Replay
 from generators.filters import ACCEPTED, DUPLICATE, Filters, refuses
 from generators.parse import parse_example, parse_tasks
@@ -24,6 +24,7 @@ from generators.prompts import Request, find_template
 from generators.taxonomy import TAXONOMY
 from harness.pairs import Pair, write_pairs
 from harness.record import write_json
+from harness.runtime import Server
 from harness.step import Report
 
 PAIRS, ANSWERS, COUNTS = "pairs.parquet", "answers.jsonl", "counts.json"
@@ -60,25 +61,28 @@ class Judged:
     pair: Pair | None
 
 
-def synthesize(spec: SynthesizeSpec, out: Path, report: Report, measured: dict[str, Any], ledger: Path) -> None:
+def synthesize(
+    spec: SynthesizeSpec, out: Path, report: Report, measured: dict[str, Any], ledger: Path, server: Server | None = None
+) -> None:
     """Write the payload into `out`; raises ValueError if nothing was accepted."""
-    answerer = spec.backend.open(ledger)
+    answerer = spec.backend.open(Access(ledger, server, report))
     draws = list(_draws(spec, answerer))
     total = len(draws) + len({request.key for draw in draws if (request := draw.brainstorm())})
-    counts = Counts()
-    kept = []
+    counts, kept, verdicts = Counts(), [], []
     with (out / ANSWERS).open("w", encoding="utf-8") as answers:
         for done, judged in enumerate(converse(draws, answerer, spec.filters), start=1):
             answers.write(_line(judged))
             counts.add(judged)
+            verdicts.append((judged.request, judged.verdict))
             if judged.pair is not None:
                 kept.append(judged.pair)
             report(done, total, f"{len(kept)} accepted")
+    answerer.judged(verdicts)
     if not kept:
         raise ValueError(f"generator: none of {len(draws)} draws gave a pair; verdicts: {dict(counts.verdicts)}")
     write_pairs(out / PAIRS, kept)
     write_json(out / COUNTS, counts.as_json())
-    measured.update(draws=len(draws), accepted=len(kept), verdicts=dict(counts.verdicts))
+    measured.update(draws=len(draws), accepted=len(kept), verdicts=dict(counts.verdicts), **answerer.notes())
 
 
 def _draws(spec: SynthesizeSpec, answerer: Answerer) -> Iterator[Draw]:

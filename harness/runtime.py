@@ -10,7 +10,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a model's tokens cost, by the list of the day."""
+
+    model: str
+    prompt: Annotated[float, Ge(0)]
+    """Money per million tokens, in the unit of `Server.max_cost`."""
+    completion: Annotated[float, Ge(0)]
+    as_of: str
+    """The date of the list, ISO."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A language-model server that speaks OpenAI's chat completions, and how hard it may be used."""
+
+    base_url: str
+    key_variable: str
+    """Environment variable that holds the key; empty: the server wants none. Keys stand nowhere else."""
+    concurrency: Annotated[int, Gt(0)]
+    requests_per_minute: Annotated[float, Gt(0)] | None
+    tokens_per_minute: Annotated[float, Gt(0)] | None
+    timeout: Annotated[float, Gt(0)]
+    """Seconds for one whole reply."""
+    attempts: Annotated[int, Gt(0)]
+    """How often one request is tried in one run."""
+    max_cost: Annotated[float, Ge(0)] | None
+    """The ledger's total may never exceed this; None: no limit."""
+    max_tokens: Annotated[int, Ge(0)] | None
+    """The same for prompt and completion tokens together."""
+    prices: tuple[Price, ...]
 
 
 @dataclass(frozen=True)
@@ -37,6 +70,8 @@ class Runtime:
     """Where the projection of finished runs onto W&B goes."""
     project: str
     """W&B project of that projection."""
+    server: Server | None = None
+    """Who answers a live generator; None: nobody, only recordings are asked."""
 
     @property
     def store_path(self) -> Path:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from generators.backends.openai import OpenAI
 from generators.backends.recorded import Recorded
 from harness.kinds import BY_KIND
 
-Backend = Annotated[Recorded, BY_KIND]
+Backend = Annotated[Recorded | OpenAI, BY_KIND]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from generators.backends.reply import Reply
+from generators.backends.reply import Access, Reply
 from generators.prompts import Request
 from generators.taxonomy import TAXONOMY, Value
 from harness.config import nearest
@@ -31,7 +31,7 @@ class Recorded:
     sha256: str
     """Of the file: a recording that changed is another backend."""
 
-    def open(self, ledger: Path) -> Recording:  # noqa: ARG002  a recording is not paid for
+    def open(self, access: Access) -> Recording:  # noqa: ARG002  a recording is not paid for
         """Read and verify the recording; raises ValueError naming the corpus, or the digest that does not match."""
         known = {path.stem: path for path in FOLDER.glob("*.jsonl")}
         path = known.get(self.corpus)
@@ -72,6 +72,13 @@ class Recording:
                 yield Reply("", "not_recorded")
             else:
                 yield Reply(json.dumps(answer, ensure_ascii=False), "stop")
+
+    def judged(self, verdicts: Iterable[tuple[Request, str]]) -> None:
+        """A recording keeps no verdicts."""
+
+    def notes(self) -> dict[str, Any]:
+        """Nothing to tell."""
+        return {}
 
     @cached_property
     def repeats(self) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from generators.backends.recorded import FOLDER, Recorded, Recording
-from generators.backends.reply import Reply
+from generators.backends.reply import Access, Reply
 from generators.draws import Draw, Replay
 from generators.filters import PaperFilters, StrictFilters
 from generators.prompts import Request
@@ -39,7 +39,7 @@ def spec() -> SynthesizeSpec:
 @pytest.fixture(scope="module")
 def recording(spec: SynthesizeSpec) -> Recording:
     assert isinstance(spec.backend, Recorded)
-    return spec.backend.open(Path("unused"))
+    return spec.backend.open(Access(Path("unused"), None, silent))
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +120,9 @@ def test_nothing_accepted_is_an_error_that_names_the_verdicts(tmp_path: Path) ->
 
 def test_a_changed_recording_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"backend\.sha256"):
-        Recorded("recorded", "seed_corpus", "0" * 64).open(tmp_path)
+        Recorded("recorded", "seed_corpus", "0" * 64).open(Access(tmp_path, None, silent))
     with pytest.raises(ValueError, match="did you mean 'seed_corpus'"):
-        Recorded("recorded", "sed_corpus", "0" * 64).open(tmp_path)
+        Recorded("recorded", "sed_corpus", "0" * 64).open(Access(tmp_path, None, silent))
 
 
 def test_an_unknown_template_names_the_nearest(spec: SynthesizeSpec, tmp_path: Path) -> None:
