@@ -139,9 +139,8 @@ def generate() -> dict[str, Any]:
     """Read everything out of the installed mteb; seconds, and imports it."""
     import mteb
 
-    logging.disable(logging.WARNING)  # a line for every beta task of other modalities
-    warnings.simplefilter("ignore")
-    tasks = mteb.get_tasks(exclude_superseded=False, exclude_private=False, exclude_beta=False)
+    with warnings.catch_warnings(action="ignore"):  # a line for every beta task of other modalities
+        tasks = mteb.get_tasks(exclude_superseded=False, exclude_private=False, exclude_beta=False)
     text = {task.metadata.name: task for task in tasks if list(task.metadata.modalities) == ["text"]}
     types = sorted({task.metadata.type for task in text.values()})
     fallbacks = {kind: _usual(task for task in text.values() if task.metadata.type == kind) for kind in types}
@@ -206,6 +205,7 @@ def _benchmark_row(task: Any) -> list[Any]:
 
 def main() -> None:
     """Write the catalogue beside this module, one task or benchmark a line, so that a diff names what changed."""
+    logging.disable(logging.WARNING)
     data = generate()
     blocks = []
     for key in ("tasks", "benchmarks"):

@@ -39,6 +39,7 @@ MTEB_FILE = "mteb.json"
 PROBES_FILE = "probes.json"
 PROBES = ("What is the capital of France?", "Even monkeys fall from trees.", "猿も木から落ちる。")
 SEED = 42  # mteb's own for every task: its sampled clusterings and classifiers are part of the published scores
+KEPT = Path("never-written")  # naming a folder makes mteb hand out its predictions, which `Capture` takes instead
 DIGITS = 6  # of mteb's own result files
 
 
@@ -164,7 +165,7 @@ def _score(
         for j, subsets in enumerate(batches):
             report(i * len(batches) + j, total, f"{spec.name} {split}")
             options = {"batch_size": 32, "show_progress_bar": False}
-            found = task.evaluate(adapter, split, subsets, encode_kwargs=options, prediction_folder=Path("kept"))
+            found = task.evaluate(adapter, split, subsets, encode_kwargs=options, prediction_folder=KEPT)
             for subset in subsets:
                 if subset not in found:
                     raise EvaluateError(f"{spec.name}: mteb gave no scores for {split}/{subset}")

@@ -67,8 +67,12 @@ class Capture:
             self.per_query[hf_split, hf_subset] = query_values(task, scores, qrels, results)
             return dict(base.task_specific_scores(task, scores, qrels, results, hf_split, hf_subset))
 
-        hooks: dict[str, Callable[..., Any]] = {"task_specific_scores": per_query}
-        return hooks if hasattr(base, "task_specific_scores") else {"_save_task_predictions": keep}
+        def discard(*_: Any, **__: Any) -> None:
+            """Rankings of a thousand documents a query, self-matches included: the per-query values say it better."""
+
+        if hasattr(base, "task_specific_scores"):
+            return {"task_specific_scores": per_query, "_save_task_predictions": discard}
+        return {"_save_task_predictions": keep}
 
     def record(self, task: Any, cell: Cell, scores: Mapping[str, Any]) -> None:
         """Turn what was kept for a cell into rows; `scores` are mteb's for it. Raises CountError."""
