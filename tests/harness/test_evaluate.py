@@ -28,9 +28,9 @@ from harness.tasks.isolate import VersionError, isolated
 from harness.tasks.prompts import MtebPrompts
 
 STS_ROWS = [
-    ("a dog barks", "a hound barks", 4.5),
-    ("rain today", "sunny now", 1.0),
-    ("cats", "two cats", 3.0),
+    ("a dog barks", "a dog barked", 4.5),
+    ("rain today", "rain now", 2.0),
+    ("cats", "no dogs", 1.0),
     ("x y", "z", 0.0),
 ]
 
@@ -184,16 +184,17 @@ def test_trap_44_mteb_s_own_instances_do_carry_state(words: Any) -> None:
 
 
 def test_trap_45_an_evaluation_leaves_the_generators_alone(quick_specs: dict[str, TaskSpec], words: Any, judge: Any) -> None:
-    def draws() -> tuple[float, float, float]:
-        return random.random(), float(np.random.rand()), float(torch.rand(1))
+    def seed() -> None:
+        random.seed(7)
+        np.random.seed(7)  # noqa: NPY002 - the global generators are the point
+        torch.manual_seed(7)
 
-    random.seed(7)
-    np.random.seed(7)
-    torch.manual_seed(7)
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(1))  # noqa: NPY002
+
+    seed()
     expected = [draws() for _ in range(3)]
-    random.seed(7)
-    np.random.seed(7)
-    torch.manual_seed(7)
+    seed()
     found = [draws()]
     judge(quick_specs["QuickClassification"], words)
     found.append(draws())
@@ -205,7 +206,8 @@ def test_trap_45_an_evaluation_leaves_the_generators_alone(quick_specs: dict[str
 
 def test_trap_45_importing_mteb_leaves_the_generators_alone() -> None:
     code = (
-        "import random; import numpy as np; random.seed(1); np.random.seed(1); a = random.getstate(), np.random.get_state()[1].tolist();"
+        "import random; import numpy as np; random.seed(1); np.random.seed(1);"
+        "a = random.getstate(), np.random.get_state()[1].tolist();"
         "from harness.tasks.isolate import isolated\n"
         "with isolated('2.26.24', offline=True): import sys; assert 'mteb' in sys.modules; assert random.getstate() != a[0]\n"
         "assert (random.getstate(), np.random.get_state()[1].tolist()) == a; print('same')"
@@ -252,7 +254,8 @@ def test_nothing_is_written_outside(tmp_path: Path, quick_specs: dict[str, TaskS
     spec = quick_specs["QuickReranking"]
     code = (
         "from pathlib import Path; from harness.tasks import TaskSpec; from harness.evaluate import evaluate;"
-        "from harness.instructions import NoInstruction; from harness.step import silent; from harness.encoder import EncodeCounts;"
+        "from harness.instructions import NoInstruction; from harness.step import silent;"
+        "from harness.encoder import EncodeCounts;"
         "import numpy as np, sys\n"
         "class One:\n  identity='one'; counts=EncodeCounts()\n"
         "  def encode(self, t): return np.array([[len(x), x.count('e'), 1] for x in t], dtype=np.float32)\n"
@@ -279,7 +282,8 @@ def test_mteb_reads_our_result_file_which_any_json_parser_reads(quick_results: d
 
     for name, folder in quick_results.items():
         text = (folder / "mteb.json").read_text(encoding="utf-8")
-        strict = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{name}: bare {constant}"))
+        assert "NaN" not in text, name
+        strict = json.loads(text)
         result = TaskResult.from_disk(folder / "mteb.json", load_historic_data=False)
         assert result.get_score() == pytest.approx(read_scores(folder / "scores.json").main, abs=1e-6)
         assert strict["evaluation_time"] is strict["date"] is strict["evaluation_phases"] is None
@@ -377,4 +381,4 @@ def test_the_digest_of_the_shipped_benchmark_is_golden(quick_specs: dict[str, Ta
     """Changed texts change every published quick score: do it knowingly, and change this line."""
     joined = "".join(spec.data for spec in quick_specs.values())
 
-    assert hashlib.sha256(joined.encode()).hexdigest()[:16] == "to be filled"
+    assert hashlib.sha256(joined.encode()).hexdigest()[:16] == "b85bb815019d6eb1"

@@ -32,7 +32,7 @@ def test_main_score_follows_from_the_item_file(
     assert found.keys() == {(row.split, row.subset) for row in scores.subsets}
     for row in scores.subsets:
         assert found[row.split, row.subset] == pytest.approx(row.main, abs=1e-9)
-        assert 0 < abs(row.main) < 1, "a perfect or empty score would prove nothing"
+    assert 0 < abs(scores.main) < 1, "a perfect or empty score would prove nothing"
 
 
 DECISIVE = {
@@ -46,8 +46,11 @@ DECISIVE = {
 def test_a_changed_item_changes_the_score(name: str, quick_specs: dict[str, TaskSpec], quick_results: dict[str, Path]) -> None:
     spec, table = quick_specs[name], read_items(quick_results[name] / "items.parquet")
     fields, values = table["field"].to_pylist(), table["value"].to_pylist()
-    best = max((value, row) for row, (field, value) in enumerate(zip(fields, values, strict=True)) if field == DECISIVE[name])
-    changed = main_from_items(spec.task_type, spec.main, edited(table, best[1], -3.0))
+    decisive = [row for row, field in enumerate(fields) if field == DECISIVE[name]]
+    if name == "QuickBitext":  # a prediction that was right: mteb's F1 does not care which wrong one replaces another
+        decisive = [row for row in decisive if values[row] == int(table["item"][row].as_py())]
+    best = max(decisive, key=lambda row: values[row])
+    changed = main_from_items(spec.task_type, spec.main, edited(table, best, -3.0))
 
     assert changed != main_from_items(spec.task_type, spec.main, table)
 
