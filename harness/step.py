@@ -35,12 +35,14 @@ class Step:
     @cached_property
     def fingerprint(self) -> str:
         """20 hexadecimal digits; raises `NotCanonicalError` if the spec cannot be written down."""
-        return fingerprint({
-            "name": self.name,
-            "version": self.version,
-            "spec": plain(self.spec),
-            "inputs": {role: step.fingerprint for role, step in self.inputs.items()},
-        })
+        return fingerprint(
+            {
+                "name": self.name,
+                "version": self.version,
+                "spec": plain(self.spec),
+                "inputs": {role: step.fingerprint for role, step in self.inputs.items()},
+            }
+        )
 
     @property
     def key(self) -> str:

@@ -156,9 +156,7 @@ class Store:
             measured |= {"seconds": time.time() - started, "cpu_seconds": _cpu_seconds() - cpu, "started": started}
             write_json(partial / MEASURED_FILE, measured | dict(environment()))
             reads = {role: InputRead(r.step, r.fingerprint, r.digest) for role, r in inputs.items()}
-            record = Record(
-                step.name, step.version, step.fingerprint, plain(step.spec), reads, files, combine_digests(files)
-            )
+            record = Record(step.name, step.version, step.fingerprint, plain(step.spec), reads, files, combine_digests(files))
             _flush(partial)
             write_record(partial / RECORD_FILE, record)
             partial.rename(folder)
