@@ -25,6 +25,8 @@ class EncodeCounts:
     padded_tokens: int = 0
     truncated: int = 0
     """Texts longer than the maximum length."""
+    stored: int = 0
+    """Texts whose vectors came from the embedding store, and are in none of the counts above."""
 
 
 class Encoder(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,12 @@ from harness.tasks import Quick, TaskSpec, plan_tasks, quick
 from harness.tasks.prompts import PaperPrompts
 
 MTEB = "2.26.24"
+
+
+@cache
+def piece_vector(piece: str, dimensions: int) -> NDArray[np.float64]:
+    seed = int(hashlib.sha256(piece.encode()).hexdigest()[:12], 16)
+    return np.random.default_rng(seed).normal(size=dimensions)
 
 
 class WordEncoder:
@@ -43,8 +50,7 @@ class WordEncoder:
 
     def _vector(self, text: str) -> NDArray[np.float64]:
         pieces = text.lower().split() + [text.lower()[i : i + 3] for i in range(len(text))] + ["end"]
-        seeds = [int(hashlib.sha256(f"{self.identity} {piece}".encode()).hexdigest()[:12], 16) for piece in pieces]
-        total = np.sum([np.random.default_rng(seed).normal(size=self.dimensions) for seed in seeds], axis=0)
+        total = np.sum([piece_vector(f"{self.identity} {piece}", self.dimensions) for piece in pieces], axis=0)
         return np.asarray(total / np.linalg.norm(total))
 
 
