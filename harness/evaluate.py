@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -29,11 +29,9 @@ from harness.items import Cell, write_table
 from harness.scores import ITEMS_FILE, SCORES_FILE, SubsetScore, TaskScores, write_scores
 from harness.step import Report
 from harness.tasks import HUB, TaskSpec, quick
+from harness.tasks.adapter import Adapter, EvaluateError
 from harness.tasks.capture import Capture, RecordedDraws
 from harness.tasks.isolate import isolated
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 MTEB_FILE = "mteb.json"
 PROBES_FILE = "probes.json"
@@ -43,17 +41,13 @@ KEPT = Path("never-written")  # naming a folder makes mteb hand out its predicti
 DIGITS = 6  # of mteb's own result files
 
 
-class EvaluateError(ValueError):
-    """An evaluation that must not become a number; names the task and what is wrong."""
-
-
 def evaluate(
     spec: TaskSpec, form: InstructionFormat, encoder: Encoder, out: Path, data_root: str | None, report: Report,
     measured: dict[str, Any],
 ) -> None:  # fmt: skip
     """Evaluate `encoder` on a task and write the payload to `out`.
 
-    `data_root` is `runtime.data`, needed if the task's data is local. Raises EvaluateError, `capture.CountError`,
+    `data_root` is `runtime.data`, needed if the task's data is local. Raises `adapter.EvaluateError`, `capture.CountError`,
     `isolate.VersionError` or what mteb raises; then nothing in `out` may be believed.
     """
     started, before = time.perf_counter(), EncodeCounts(**asdict(encoder.counts))
@@ -105,52 +99,6 @@ def fresh_task(spec: TaskSpec, data_root: str | None, capture: Capture) -> Any:
     if spec.task_type == "Clustering":
         task.rng_state = RecordedDraws(task.rng_state.getstate())
     return task
-
-
-class Adapter:
-    """Our encoder as mteb sees it: renders, encodes, and hands back float32 arrays."""
-
-    def __init__(self, encoder: Encoder, form: InstructionFormat, spec: TaskSpec) -> None:
-        from mteb.models.model_meta import ModelMeta, ScoringFunction
-
-        # An object without this attribute is thrown away by mteb; one without a similarity fails in retrieval.
-        name = {"name": f"ours/{encoder.identity}", "revision": encoder.identity}
-        self.mteb_model_meta = ModelMeta.create_empty(overwrites={**name, "similarity_fn_name": ScoringFunction.COSINE})
-        self.encoder, self.form, self.spec = encoder, form, spec
-        self.asked = 0
-        self.seconds = 0.0
-
-    def encode(self, inputs: Any, *, prompt_type: Any = None, **_: Any) -> NDArray[np.float32]:
-        """Vectors of all texts of a mteb data loader, in order.
-
-        The loader's data set is read as a column: going through its batches costs more than small models do.
-        """
-        started = time.perf_counter()
-        side: Side = "document" if prompt_type is not None and prompt_type.value == "document" else "query"
-        spec = self.spec
-        raw = list(inputs.dataset["text"])
-        texts = [render(self.form, spec.task_type, side, spec.instruction, text) for text in raw]
-        vectors = np.asarray(self.encoder.encode(texts), dtype=np.float32)
-        if vectors.ndim != 2 or len(vectors) != len(texts):
-            raise EvaluateError(f"{spec.name}: {len(texts)} texts gave vectors of shape {vectors.shape}")
-        if not np.isfinite(vectors).all():
-            bad = int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])
-            raise EvaluateError(f"{spec.name}: the vector of text {bad} ({texts[bad][:80]!r}) is not finite")
-        self.asked += len(texts)
-        self.seconds += time.perf_counter() - started
-        return vectors
-
-    def similarity(self, first: Any, second: Any) -> Any:
-        """Cosine of every row of one with every row of the other."""
-        from mteb.similarity_functions import cos_sim
-
-        return cos_sim(first, second)
-
-    def similarity_pairwise(self, first: Any, second: Any) -> Any:
-        """Cosine of rows at the same place."""
-        from mteb.similarity_functions import pairwise_cos_sim
-
-        return pairwise_cos_sim(first, second)
 
 
 def _score(

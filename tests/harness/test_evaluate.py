@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.evaluate import EvaluateError, evaluate, fresh_task
+from harness.evaluate import evaluate, fresh_task
 from harness.identity import folder_digest
 from harness.instructions import TABLE, Natural, NoInstruction, TaskTypePrefix, render
 from harness.items import main_from_items
 from harness.scores import read_items, read_scores
 from harness.tasks import Mteb, TaskSpec, plan_tasks, quick
+from harness.tasks.adapter import Adapter, EvaluateError
 from harness.tasks.capture import Capture, CountError, RecordedDraws, scored_texts
 from harness.tasks.isolate import VersionError, isolated
 from harness.tasks.prompts import MtebPrompts
@@ -165,8 +166,6 @@ def test_trap_43_a_task_that_embeds_a_fraction_of_few_documents_is_refused(words
 
 
 def adapter_for(encoder: Any) -> Any:
-    from harness.evaluate import Adapter
-
     spec = TaskSpec("Few", "Clustering", "quick", "", "", "", ("test",), ("default",), "", "2.26.24", "v_measure")
     return Adapter(encoder, Natural("natural"), spec)
 
