@@ -41,6 +41,8 @@ class Untestable:
     """Why there is no interval."""
 
     why: str
+    delta: float | None = None
+    """The difference in points where there is one; zero means that nothing differs at all."""
 
 
 @dataclass
@@ -109,8 +111,13 @@ def paired_runs(mine: Iterable[Run], theirs: Iterable[Run]) -> tuple[tuple[Run, 
     return tuple(left[seed] for seed in seeds), tuple(right[seed] for seed in seeds)
 
 
-def compare_arms(evidence: Evidence, column: Column, arm: str, base: str) -> Estimate | Untestable:
-    """The difference of two arms of a frame in one column; over tasks where neither items nor seeds were published."""
+def compare_arms(
+    evidence: Evidence, column: Column, arm: str, base: str, noise: SeedNoise | None = None
+) -> Estimate | Untestable:
+    """The difference of two arms of a frame in one column; over tasks where neither items nor seeds were published.
+
+    Noise over seeds is pooled over the arms of the frame unless given.
+    """
     mine, theirs = paired_runs(evidence.frame.of_arm(arm), evidence.frame.of_arm(base))
     if not mine:
         return Untestable("no common seed")
@@ -130,8 +137,9 @@ def compare_arms(evidence: Evidence, column: Column, arm: str, base: str) -> Est
         return _over_tasks(column, mine[0], theirs[0])
     if reasons:
         return Untestable(reasons[0])
-    result = estimate(deltas, blocks, seed_noise(evidence.frame, column, tuple(run.seed for run in mine)))
-    return result if result is not None else Untestable("no variation to judge by")
+    noise = noise or seed_noise(evidence.frame, column, tuple(run.seed for run in mine))
+    result = estimate(deltas, blocks, noise)
+    return result if result is not None else Untestable("no variation to judge by", float(deltas.mean()))
 
 
 def _over_tasks(column: Column, mine: Run, theirs: Run) -> Estimate | Untestable:

@@ -29,6 +29,8 @@ from reports.frame import SETTING, Evaluated, Frame, Run
 from reports.published import import_path, published_frame
 from reports.reference import per_dataset_frame
 
+REFERENCE = "reference:"
+
 
 class RunError(ValueError):
     """A RUN that names nothing; says what there is."""
@@ -78,19 +80,24 @@ def load(store: Path, references: Iterable[str], *, with_baseline: bool) -> tupl
 
 def _source(store: Path, text: str) -> Frame | tuple[Path, Reference]:
     """What a RUN names: a table of a paper, an import, or a sweep's folder with the arms asked for."""
-    if text.startswith("reference:"):
-        return per_dataset_frame(text.removeprefix("reference:"), store)
+    if text.startswith(REFERENCE):
+        table, _, row = text.removeprefix(REFERENCE).partition(":")
+        return _rows(per_dataset_frame(table, store), row or None, text)
     reference = parse_reference(text)
     folder = Path(reference.sweep)
     if (folder / SWEEP_FILE).is_file():
         return folder.resolve(), reference
     if import_path(store, reference.sweep).is_file() and not (store / "sweeps" / reference.sweep).is_dir():
-        frame = published_frame(store, reference.sweep)
-        kept = tuple(run for run in frame.runs if reference.arm in (None, run.arm))
-        if not kept:
-            raise RunError(f"{text!r}: the import has {', '.join(frame.arm_names)}")
-        return replace(frame, runs=kept)
+        return _rows(published_frame(store, reference.sweep), reference.arm, text)
     return find_sweep(store, reference.sweep).resolve(), reference
+
+
+def _rows(frame: Frame, row: str | None, text: str) -> Frame:
+    """A frame of published rows, reduced to one where one is named."""
+    kept = tuple(run for run in frame.runs if row in (None, run.arm))
+    if not kept:
+        raise RunError(f"{text!r}: there is no row {row!r}; there are {', '.join(frame.arm_names)}")
+    return replace(frame, runs=kept)
 
 
 def _frame(store: Path, folder: Path, references: list[Reference], *, with_baseline: bool) -> Frame:

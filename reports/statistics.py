@@ -93,6 +93,8 @@ class Estimate:
     """What the interval is about: `seeds and items`, `this checkpoint`, `tasks`."""
     seed_share: float = 0.0
     """Share of the variance that comes from seeds."""
+    seed_freedom: float = math.inf
+    """Degrees of freedom behind the seed part; what p was calibrated by."""
 
     @property
     def half(self) -> float:
@@ -108,18 +110,21 @@ class Estimate:
 def estimate(deltas: Array, blocks: Sequence[tuple[float, Parts]], pooled: SeedNoise | None) -> Estimate | None:
     """A column's mean difference from its differences per seed and its weighted blocks; None where nothing is testable.
 
-    Deltas and blocks are in points. With one seed and no items there is no noise to judge by.
+    Deltas and blocks are in points. With one seed and no items there is no noise to judge by; with one seed and noise known
+    from elsewhere (`pooled`), that noise is added to that of the items.
     """
     seeds = len(deltas)
     delta = float(np.mean(deltas))
     item = math.fsum(weight**2 * part.item for weight, part in blocks)
     rest = math.fsum(weight**2 * part.rest for weight, part in blocks)
     item_squares = math.fsum((weight**2 * p.item) ** 2 / (p.units - 1) for weight, p in blocks if p.units > 1)
-    if seeds == 1:
+    if seeds == 1 and pooled is None:
         return _finish(delta, item, item**2 / item_squares, 0.0, math.inf, "this checkpoint") if item > 0 else None
     noise = _seed_noise(deltas, pooled)
     seed = noise.variance / seeds
-    rest_squares = math.fsum((weight**2 * p.rest) ** 2 / ((p.units - 1) * (seeds - 1)) for weight, p in blocks if p.units > 1)
+    rest_squares = math.fsum(
+        (weight**2 * p.rest) ** 2 / ((p.units - 1) * (seeds - 1)) for weight, p in blocks if p.units > 1 and seeds > 1
+    )
     if seed < rest:  # a seed variance below what the items' own noise gives is an underestimate
         variance, squares, seed = item, item_squares, rest
     elif item <= rest:
@@ -133,6 +138,8 @@ def estimate(deltas: Array, blocks: Sequence[tuple[float, Parts]], pooled: SeedN
 
 
 def _seed_noise(deltas: Array, pooled: SeedNoise | None) -> SeedNoise:
+    if len(deltas) == 1 and pooled is not None:
+        return pooled
     own = SeedNoise(float(np.var(deltas, ddof=1)), len(deltas) - 1)
     if pooled is None or pooled.freedom <= own.freedom:
         return own
@@ -145,7 +152,7 @@ def _finish(delta: float, variance: float, freedom: float, share: float, seed_fr
     error = math.sqrt(variance)
     nominal = two_sided_p(delta / error, freedom)
     level = 1 - calibration.actual(ALPHA, seed_freedom)
-    return Estimate(delta, error, freedom, level, calibration.actual(nominal, seed_freedom), about, share)
+    return Estimate(delta, error, freedom, level, calibration.actual(nominal, seed_freedom), about, share, seed_freedom)
 
 
 def over_tasks(deltas: Array) -> Estimate | None:

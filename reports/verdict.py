@@ -20,7 +20,8 @@ def verdict(frame: Frame, findings: Findings) -> str:
         return f"Nothing can be said yet on {sweep.primary}: {'; '.join(sorted(reasons)) or 'no arm but the baseline'}."
     differ = {arm: found for arm, found in tested.items() if findings.adjusted[arm] < ALPHA}
     named = ", ".join(f"{arm} ({number(found.delta, sign=True)} ±{number(found.half)})" for arm, found in differ.items())
-    start = f"Of {len(tested)} arms {len(differ)} differ from {sweep.baseline} on {sweep.primary} after correction"
+    verb = "differs" if len(differ) == 1 else "differ"
+    start = f"Of {len(tested)} arms {len(differ)} {verb} from {sweep.baseline} on {sweep.primary} after correction"
     least = max(found.detectable for found in tested.values())
     rest = f"the others are not shown to differ, and differences under {number(least)} points would mostly be missed"
     untested = f" {len(family) - len(tested)} could not be tested ({'; '.join(sorted(reasons))})." if reasons else ""

@@ -62,7 +62,7 @@ def test_the_verdict_is_one_sentence(rich) -> None:
     (frame,) = load(rich.store, ["quick"], with_baseline=True)
     text = verdict(frame, find(Evidence(frame), type_columns(frame)))
 
-    assert text.startswith("Of 5 arms 1 differ from base on mean after correction: no_instruction (")
+    assert text.startswith("Of 5 arms 1 differs from base on mean after correction: no_instruction (")
     assert text.count(".") - len(re.findall(r"\d\.\d", text)) == 1
 
 
