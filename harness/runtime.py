@@ -60,6 +60,10 @@ class Runtime:
     """Worker processes of a sweep."""
     threads: Annotated[int, Gt(0)]
     """Intra-op threads of one worker."""
+    patience: Annotated[float, Gt(0)]
+    """Seconds a step may neither report nor use the processor before it is ended as hung."""
+    memory: Annotated[float, Gt(0)] | None
+    """GiB of address space of one worker; None: whatever the machine gives."""
     data: str | None
     """Folder with evaluation data in the hub's layout, `<org>/<name>/...`; None: the hub and its cache."""
     models: str | None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -84,10 +85,18 @@ class Worker:
     def _build(self, job: Mapping[str, Any]) -> tuple[bool, float]:
         started = time.monotonic()
         runtime = decode(Runtime, job["runtime"])
+        _limit_memory(runtime)
         step, body = self.resolve(job, runtime)
         store = self._stores.setdefault(runtime.store, Store(runtime.store_path))
         built = store.realize(step, body, runtime, self.events.report)
         return built, time.monotonic() - started
+
+
+def _limit_memory(runtime: Runtime) -> None:
+    """Hold this process to `runtime.memory`: what asks for more gets a MemoryError instead of the kernel's killer."""
+    if runtime.memory is not None:
+        limit = int(runtime.memory * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 _plans: dict[str, Mapping[str, Step]] = {}

@@ -33,6 +33,8 @@ def runtime(tmp_path: Path) -> Runtime:
         device="cpu",
         workers=2,
         threads=1,
+        patience=60.0,
+        memory=None,
         data=None,
         models=None,
         sources=None,

@@ -12,7 +12,7 @@ from tests.golden.run import PAYLOADS, machine, realize
 from tests.sweeps.test_plan import GOLDEN, planned
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-RUNTIME = Runtime("store", "ledger.sqlite", "cpu", 1, 1, None, None, None, "disabled", "golden")
+RUNTIME = Runtime("store", "ledger.sqlite", "cpu", 1, 1, 60.0, None, None, None, None, "disabled", "golden")
 
 
 def main() -> None:

@@ -34,9 +34,8 @@ def realize(folder: Path) -> dict[str, dict[str, Any]]:
     import torch
 
     torch.set_num_threads(1)
-    runtime = Runtime(
-        str(folder / "store"), str(folder / "ledger.sqlite"), "cpu", 1, 1, None, None, str(HERE / "sources"), "disabled", "golden"
-    )
+    store_path, ledger = str(folder / "store"), str(folder / "ledger.sqlite")
+    runtime = Runtime(store_path, ledger, "cpu", 1, 1, 60.0, None, None, None, str(HERE / "sources"), "disabled", "golden")
     composed = Composed.of(Composer(HERE.parents[1] / "conf").compose(OVERRIDES))
     spec = pin(composed.decode_run(), runtime)
     store, found = Store(runtime.store_path), {}

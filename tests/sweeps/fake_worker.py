@@ -53,6 +53,14 @@ def act(spec: Act, work: Work) -> None:
             sys.stdout.write("x" * 1000 + "\n")
     elif verb == "memory":
         raise MemoryError(amount)
+    elif verb == "allocate":
+        bytearray(int(amount) * 2**20)
+    elif verb == "spin":
+        end = time.monotonic() + float(amount)
+        while time.monotonic() < end:
+            pass
+    elif verb == "hang":
+        time.sleep(600)
     text = "".join((path / "out").read_text() for path in work.inputs.values())
     (work.out / "out").write_text(text + spec.name)
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from harness.runtime import Runtime
 from harness.store import Store
 from harness.sweep_record import Failure
+from sweeps.devices import Slot, claimed, slots
 from sweeps.executor import Outcome, execute
 from sweeps.graph import Graph, Node
 from tests.sweeps.fake_worker import make
@@ -95,6 +97,55 @@ def test_trap_49_a_step_that_ends_badly_fails_alone_as_what_it_is(
     assert [graph.nodes[key].step.label for key in outcome.built] == ["other"]
 
 
+def test_a_step_that_hangs_is_ended_and_a_step_that_works_silently_is_not(runtime: Runtime, tmp_path: Path) -> None:
+    impatient = replace(runtime, patience=2.0)
+    outcome, failures = run({"hang": ("hang", []), "after": ("write", ["hang"]), "busy": ("spin 4", [])}, impatient, tmp_path)
+
+    assert {label: failure.kind for label, failure in failures.items()} == {"hang": "hang"}
+    assert "runtime.patience" in failures["hang"].message
+    assert len(outcome.built) == 1
+
+
+def test_a_step_that_wants_more_memory_than_it_may_have(runtime: Runtime, tmp_path: Path) -> None:
+    limited = replace(runtime, memory=1.0)
+    _, failures = run({"big": ("allocate 4000", []), "small": ("allocate 10", [])}, limited, tmp_path)
+
+    assert {label: failure.kind for label, failure in failures.items()} == {"big": "memory"}
+
+
+def test_gpu_places_take_what_is_computed_and_the_cpu_place_takes_text(runtime: Runtime) -> None:
+    gpu, text = slots(replace(runtime, device="auto"), ("cuda:7",))
+
+    assert [(place.takes("finetune"), place.takes("mix")) for place in (gpu, text)] == [(True, False), (False, True)]
+    assert [place.device for place in slots(replace(runtime, device="auto"), ())] == ["cpu", "cpu"]
+
+
+def test_a_sweep_waits_while_another_has_the_gpu(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.store_path.mkdir()
+    program = _GPU_SWEEP.format(root=str(Path(__file__).parents[2]), runtime=runtime, logs=str(tmp_path))
+    held = claimed("cuda:7")
+    assert held is not None
+    other = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    time.sleep(3)
+    assert not (runtime.store_path / "log").exists(), "it waits while the GPU is taken"
+    held.release()
+    output, _ = other.communicate(timeout=30)
+
+    assert output.split() == ["1"]
+
+
+_GPU_SWEEP = """
+import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from harness.runtime import Runtime
+from tests.sweeps.test_executor import *
+graph = graph_of({{"a": ("sleep 0.5", [])}})
+outcome = execute(graph, Store(Path({runtime.store!r})), {runtime!r}, Path({logs!r}), Watcher(), FAKE, [Slot("cuda:7", None)])
+print(len(outcome.built))
+"""
+
+
 def test_a_flood_of_output_is_no_event_and_no_failure(runtime: Runtime, tmp_path: Path) -> None:
     outcome, failures = run({"flood": ("flood 20000", []), "after": ("write", ["flood"])}, runtime, tmp_path)
 
@@ -123,9 +174,7 @@ from tests.sweeps.test_executor import *
 outcome, failures = run({steps!r}, {runtime!r}, Path({str(tmp_path / "sweep")!r} + sys.argv[1]))
 print(json.dumps([len(outcome.built), len(failures)]))
 """
-    processes = [
-        subprocess.Popen([sys.executable, "-c", program, str(i)], stdout=subprocess.PIPE, text=True) for i in range(3)
-    ]
+    processes = [subprocess.Popen([sys.executable, "-c", program, str(i)], stdout=subprocess.PIPE, text=True) for i in range(3)]
     results = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
 
     assert outcomes == []
@@ -153,7 +202,9 @@ print(len(outcome.built), outcome.interrupted)
 
 
 def _workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    return [child for child in psutil.Process(process.pid).children(recursive=True) if "fake_worker" in " ".join(child.cmdline())]
+    return [
+        child for child in psutil.Process(process.pid).children(recursive=True) if "fake_worker" in " ".join(child.cmdline())
+    ]
 
 
 def test_one_interrupt_finishes_the_step_at_hand_and_a_rerun_continues(runtime: Runtime, tmp_path: Path) -> None:

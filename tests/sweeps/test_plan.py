@@ -90,9 +90,7 @@ def test_blast_radius(conf: Path, runtime: Runtime, override: str, expected: lis
         ("english_only", ["mix", *TRAINED]),
     ],
 )
-def test_every_arm_of_the_quickstart_changes_exactly_this(
-    conf: Path, runtime: Runtime, arm: str, expected: list[str]
-) -> None:
+def test_every_arm_of_the_quickstart_changes_exactly_this(conf: Path, runtime: Runtime, arm: str, expected: list[str]) -> None:
     overrides = named(Composer(conf).compose(["sweep=quickstart"])["sweep"], []).overrides()
 
     assert len(overrides) == 11
