@@ -12,11 +12,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from annotated_types import Ge, Gt
 
 from generators.backends.recorded import Recording
+from generators.labelled import LabelledSet, locate, read_set
 from generators.languages import FIGURE2
 from generators.prompts import Request, find_template
 from generators.taxonomy import PLACEHOLDERS, TAXONOMY, Value, Weights
@@ -40,16 +42,18 @@ class Draw:
     """Which task of that brainstorm; counted round if the model thought of fewer."""
     params: Mapping[str, Value]
     index: int
+    task: str = ""
+    """Where it is not brainstormed but given."""
 
     def brainstorm(self) -> Request | None:
-        """The first conversation; None for symmetric types."""
-        if not TAXONOMY[self.task_type].brainstormed:
+        """The first conversation; None for symmetric types and for given documents."""
+        if not find_template(self.template).brainstorm:
             return None
         return Request("brainstorm", self.task_type, self.language, self.template, "", {}, self.chunk)
 
     def example(self, tasks: Sequence[str]) -> Request:
         """The second conversation, about one of the brainstormed tasks (none for symmetric types)."""
-        task = tasks[self.position % len(tasks)] if tasks else ""
+        task = tasks[self.position % len(tasks)] if tasks else self.task
         return Request("example", self.task_type, self.language, self.template, task, self.params, self.index)
 
 
@@ -124,7 +128,40 @@ class Sample:
         return Draw(cell.task_type, cell.language, cell.template, chunk, position, params, index)
 
 
-Draws = Annotated[Replay | Sample, BY_KIND]
+@dataclass(frozen=True)
+class Grounded:
+    """Queries for documents that exist: every place is a row of a labelled file and a language to ask in."""
+
+    kind: Literal["grounded"]
+    given: LabelledSet
+    """Its positives are the documents, its instruction is the task."""
+    size: Annotated[int, Ge(1)]
+    seed: int
+    languages: Mapping[str, Annotated[float, Gt(0)]] | Literal["figure2"]
+    placeholders: Weights
+
+    def draws(self, templates: Sequence[str], sources: Path | None) -> Iterator[Draw]:
+        """The first `size` places: rows in the order of their hash, each asked once in the language its turn has."""
+        path = locate((self.given,), sources)[self.given.name]
+        languages = FIGURE2 if isinstance(self.languages, str) else self.languages
+        rows = dict.fromkeys((pair.query, pair.positive) for pair in read_set(self.given, path, 0))
+        ranked = sorted(rows, key=lambda row: uniform(f"{self.seed}", canonical(row)))
+        for template in templates:
+            if find_template(template).task_type != self.given.task_type or not find_template(template).given:
+                raise ValueError(f"generator.templates: {template} does not take documents of type {self.given.task_type}")
+        turns = apportion({Cell("", name, "", each): w for each in templates for name, w in languages.items()}, f"{self.seed}")
+        for (query, passage), (cell, _) in islice(zip(ranked, turns, strict=False), self.size):
+            place = canonical([self.seed, cell.language, cell.template, query, passage])
+            slots = find_template(cell.template).slots
+            params: dict[str, Value] = {"passage": passage, "src_lang": cell.language, "tgt_lang": self.given.language}
+            params |= {"given_query": query} if "given_query" in slots else {}
+            for slot in PLACEHOLDERS[self.given.task_type]:
+                if slot.name in slots:
+                    params[slot.name] = _race(place, slot.name, slot.values, slot.weights(self.placeholders))
+            yield Draw(self.given.task_type, cell.language, cell.template, 0, 0, params, 0, self.given.instruction)
+
+
+Draws = Annotated[Replay | Sample | Grounded, BY_KIND]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt, Interval
 
 from generators.languages import LETTERS_PER_WORD, count_words
-from generators.prompts import Request
+from generators.prompts import Request, find_template
 from generators.taxonomy import TAXONOMY, asked_words
 from harness.kinds import BY_KIND
 
@@ -48,15 +48,16 @@ class StrictFilters:
     def reason(self, request: Request, output: Mapping[str, str]) -> str | None:
         """The first thing wrong with a parsed answer, or None."""
         texts = {key: normalised(text) for key, text in output.items()}
-        if any(_LEAK.search(text) for text in texts.values()):
+        written = [texts[key] for key in find_template(request.template).keys]
+        if any(_LEAK.search(text) for text in written):
             return "leaked_placeholder"
-        if any(_PREAMBLE.search(text) for text in texts.values()):
+        if any(_PREAMBLE.search(text) for text in written):
             return "preamble"
         return _copied(request, texts, self.alike) or self._wrong_length(request, output)
 
     def _wrong_length(self, request: Request, output: Mapping[str, str]) -> str | None:
         for key, name in _LENGTHS.get(request.task_type, {}).items():
-            if name in request.params:
+            if name in request.params and key in output:
                 least, most = asked_words(request.params[name])
                 words = count_words(output[key], request.language)
                 if words < least * self.shortest or (most is not None and words > most * self.longest):

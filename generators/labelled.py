@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,7 +63,7 @@ class LabelledSpec:
 
 def gather(spec: LabelledSpec, out: Path, report: Report, measured: dict[str, Any], sources: Path | None) -> None:
     """Write `pairs.parquet` and `counts.json` into `out`; raises ValueError naming every file that is missing or changed."""
-    paths = locate(spec, sources)
+    paths = locate(spec.sets, sources)
     kept: list[Pair] = []
     counts: dict[str, int] = {}
     for done, each in enumerate(spec.sets, start=1):
@@ -95,12 +95,12 @@ def read_set(each: LabelledSet, path: Path, max_negatives: int) -> Iterator[Pair
             yield Pair(each.task_type, each.language, each.language, each.name, each.instruction, query, positive, unlike)
 
 
-def locate(spec: LabelledSpec, sources: Path | None) -> dict[str, Path]:
+def locate(sets: Sequence[LabelledSet], sources: Path | None) -> dict[str, Path]:
     """Where each set lies, its digest verified; raises ValueError with every file that is missing or changed."""
     if sources is None:
-        raise ValueError(f"runtime.sources is not set; it is the folder that holds {spec.sets[0].file}")
-    paths = {each.name: sources / each.file for each in spec.sets}
-    problems = [problem for each in spec.sets if (problem := _problem(each, paths[each.name]))]
+        raise ValueError(f"runtime.sources is not set; it is the folder that holds {sets[0].file}")
+    paths = {each.name: sources / each.file for each in sets}
+    problems = [problem for each in sets if (problem := _problem(each, paths[each.name]))]
     if problems:
         raise ValueError("; ".join(problems))
     return paths

@@ -10,7 +10,7 @@ from __future__ import annotations
 # ruff: noqa: E501  (a line of a prompt is a line of the prompt)
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from string import Template as Slots
 from typing import Literal
@@ -40,6 +40,14 @@ class Template:
     brainstorm: str
     """Empty for symmetric types."""
     example: str
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Output keys that are not asked for because a placeholder holds their text."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys an answer must have, and no others."""
+        asked = (key for key in TAXONOMY[self.task_type].keys if f'"{key}"' in self.example)
+        return tuple(key for key in asked if key not in self.given)
 
     @property
     def name(self) -> str:
@@ -47,9 +55,14 @@ class Template:
         return f"{self.family}/{self.task_type}@{self.version}"
 
     @property
+    def slots(self) -> frozenset[str]:
+        """The placeholders of the example prompt."""
+        return frozenset(_SLOT.findall(self.example))
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Slots of the example prompt that are given texts, as in the grounded family."""
-        return tuple(name for name in GIVEN if f"${name}" in self.example)
+        return tuple(name for name in GIVEN if name in self.slots)
 
     def render(self, stage: Stage, values: Mapping[str, Value]) -> tuple[Message, ...]:
         """The chat messages; raises KeyError for a slot outside the bullet lines that has no value."""
@@ -225,9 +238,49 @@ _PLAIN = (
     ("sts", "", _EXAMPLE_STS),
     ("bitext", "", _EXAMPLE_BITEXT),
 )
-TEMPLATES: tuple[Template, ...] = tuple(
-    Template("plain", task_type, 1, "", brainstorm, example) for task_type, brainstorm, example in _PLAIN
+_EXAMPLE_GROUNDED = """A passage:
+
+$passage
+
+Write what somebody would type to find it, and a passage that would mislead the search, as a JSON object with these keys:
+- "user_query": a string in $language, a query of the $query_type kind that the passage above answers.
+- "hard_negative_document": a string in the language of the passage, on its subject and of its length, that does not answer the query.
+
+Guidelines:
+- The query is $query_length long and $clarity.
+- The query does not repeat the passage word for word, and neither text refers to the passage or to this task.
+
+Answer with the JSON object and nothing else."""
+
+_EXAMPLE_SAME_INTENT = """A query and the passage that answers it:
+
+$given_query
+
+$passage
+
+Write the query as a speaker of $language would type it who wants the same thing, as a JSON object with this key:
+- "user_query": a string in $language.
+
+Guidelines:
+- Keep the intent, not the words; names may be written as is usual in $language.
+- The query does not refer to the passage or to this task.
+
+Answer with the JSON object and nothing else."""
+
+_PASSAGE = {"positive_document": "passage"}
+
+_VARIED_SYSTEM = (
+    "You write test data for search engines. You are precise about length and language, and you never repeat yourself."
 )
+
+TEMPLATES: tuple[Template, ...] = (
+    *(Template("plain", task_type, 1, "", brainstorm, example) for task_type, brainstorm, example in _PLAIN),
+    *(Template("role", task_type, 1, _VARIED_SYSTEM, brainstorm, example) for task_type, brainstorm, example in _PLAIN),
+    Template("grounded", "short_long", 1, "", "", _EXAMPLE_GROUNDED, _PASSAGE),
+    Template("same_intent", "short_long", 1, "", "", _EXAMPLE_SAME_INTENT, _PASSAGE),
+)
+"""`plain`: the paper's way. `role`: the same with a system message, as SPEED has one. `grounded` and `same_intent`: the
+document is given and only the query is written, in any language."""
 
 
 def find_template(name: str) -> Template:

@@ -17,7 +17,7 @@ from typing import Any
 from generators.backends import Backend
 from generators.backends.recorded import Recording
 from generators.backends.reply import Access, Answerer, Reply
-from generators.draws import Draw, Draws, Replay
+from generators.draws import Draw, Draws, Grounded, Replay
 from generators.filters import ACCEPTED, DUPLICATE, Filters, refuses
 from generators.parse import parse_example, parse_tasks
 from generators.prompts import Request, find_template
@@ -62,11 +62,20 @@ class Judged:
 
 
 def synthesize(
-    spec: SynthesizeSpec, out: Path, report: Report, measured: dict[str, Any], ledger: Path, server: Server | None = None
+    spec: SynthesizeSpec,
+    out: Path,
+    report: Report,
+    measured: dict[str, Any],
+    ledger: Path,
+    server: Server | None = None,
+    sources: Path | None = None,
 ) -> None:
-    """Write the payload into `out`; raises ValueError if nothing was accepted."""
+    """Write the payload into `out`; raises ValueError if nothing was accepted.
+
+    `ledger` and `server` are a live backend's; `sources` is the folder with the documents of grounded draws.
+    """
     answerer = spec.backend.open(Access(ledger, server, report))
-    draws = list(_draws(spec, answerer))
+    draws = list(_draws(spec, answerer, sources))
     total = len(draws) + len({request.key for draw in draws if (request := draw.brainstorm())})
     counts, kept, verdicts = Counts(), [], []
     with (out / ANSWERS).open("w", encoding="utf-8") as answers:
@@ -85,10 +94,12 @@ def synthesize(
     measured.update(draws=len(draws), accepted=len(kept), verdicts=dict(counts.verdicts), **answerer.notes())
 
 
-def _draws(spec: SynthesizeSpec, answerer: Answerer) -> Iterator[Draw]:
+def _draws(spec: SynthesizeSpec, answerer: Answerer, sources: Path | None) -> Iterator[Draw]:
     if isinstance(spec.draws, Replay):
         assert isinstance(answerer, Recording)  # noqa: S101  SynthesizeSpec.__post_init__ has checked it
         return spec.draws.draws(answerer, spec.templates)
+    if isinstance(spec.draws, Grounded):
+        return spec.draws.draws(spec.templates, sources)
     return spec.draws.draws(spec.templates)
 
 
@@ -126,10 +137,11 @@ def judge_example(request: Request, reply: Reply, filters: Filters, seen: set[by
     """The verdict on an example: why it ended, then whether it parses, then what it says. `seen` is extended."""
     if reply.finish != "stop":
         return Judged(request, reply, _FINISH[reply.finish], None)
-    row = TAXONOMY[request.task_type]
-    output = parse_example(reply.text, row.keys)
-    if isinstance(output, str):
-        return Judged(request, reply, _unparsed(output, reply), None)
+    row, template = TAXONOMY[request.task_type], find_template(request.template)
+    parsed = parse_example(reply.text, template.keys)
+    if isinstance(parsed, str):
+        return Judged(request, reply, _unparsed(parsed, reply), None)
+    output = parsed | {key: str(request.params[name]) for key, name in template.given.items()}
     reason = filters.reason(request, output)
     if reason is not None:
         return Judged(request, reply, reason, None)
@@ -160,7 +172,7 @@ def _pair(request: Request, output: Mapping[str, str]) -> Pair:
         instruction=row.instruction or request.task,
         query=output[row.query],
         positive=output[row.positive],
-        negatives=(output[row.negative],) if row.negative else (),
+        negatives=(output[row.negative],) if row.negative in output else (),
     )
 
 

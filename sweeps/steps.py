@@ -30,7 +30,8 @@ def synthesize_pairs(spec: SynthesizeSpec, work: Work) -> None:
     """Pairs out of a language model's answers."""
     from generators.synthesize import synthesize
 
-    synthesize(spec, work.out, work.report, work.measured, Path(work.runtime.ledger).expanduser(), work.runtime.server)
+    ledger = Path(work.runtime.ledger).expanduser()
+    synthesize(spec, work.out, work.report, work.measured, ledger, work.runtime.server, sources(work.runtime))
 
 
 def mine_pairs(spec: MinedSpec, work: Work) -> None:

@@ -19,8 +19,7 @@ from generators.backends.reply import Access, Finish, Reply
 from generators.budget import most_prompt_tokens
 from generators.draws import uniform
 from generators.ledger import NANO, open_ledger
-from generators.prompts import Request
-from generators.taxonomy import TAXONOMY
+from generators.prompts import Request, find_template
 from harness.identity import canonical, fingerprint
 
 
@@ -168,7 +167,7 @@ class Live:
 def response_format(request: Request) -> dict[str, Any]:
     """The JSON schema of the answer; a list of tasks is wrapped, because schemas start with an object."""
     text = {"type": "string"}
-    keys: dict[str, Any] = dict.fromkeys(TAXONOMY[request.task_type].keys, text)
+    keys: dict[str, Any] = dict.fromkeys(find_template(request.template).keys, text)
     if request.stage == "brainstorm":
         keys = {"tasks": {"type": "array", "items": text}}
     schema = {"type": "object", "properties": keys, "required": list(keys), "additionalProperties": False}

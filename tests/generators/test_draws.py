@@ -1,16 +1,24 @@
 """The pool: prefixes, shares, and what a larger or reweighted corpus asks anew."""
 
+import json
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generators.draws import Cell, Draw, Sample, apportion
+from generators.backends.reply import Reply
+from generators.draws import Cell, Draw, Grounded, Sample, apportion
+from generators.filters import StrictFilters
+from generators.labelled import LabelledSet
 from generators.languages import FIGURE2
 from generators.prompts import TEMPLATES, Request
+from generators.synthesize import judge_example
 from generators.taxonomy import PLACEHOLDERS, TAXONOMY
+from harness.identity import file_digest
+from harness.pairs import Pair
 
 NAMES = tuple(template.name for template in TEMPLATES if template.family == "plain")
 MIXED = {"English": 5.0, "German": 2.0, "Thai": 1.0}
@@ -135,3 +143,37 @@ def test_a_brainstorm_of_fewer_tasks_is_counted_round() -> None:
 
     assert draw.example(["a", "b", "c"]).task == "b"
     assert isinstance(draw.brainstorm(), Request)
+
+
+def test_grounded_draws_ask_for_given_documents_and_grow(tmp_path: Path) -> None:
+    rows = [{"query": f"question {n}", "positive": f"Document number {n} is about tides."} for n in range(30)]
+    path = tmp_path / "given.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = LabelledSet("given", path.name, file_digest(path), 1.0, "Find the document", "short_long", "English")
+    names = ("grounded/short_long@1", "same_intent/short_long@1")
+    small, large = (
+        list(Grounded("grounded", given, size, 0, {"German": 1.0, "Thai": 1.0}, "uniform").draws(names, tmp_path))
+        for size in (10, 20)
+    )
+    request = large[0].example(())
+
+    assert large[:10] == small
+    assert {draw.language for draw in large} == {"German", "Thai"}
+    assert {draw.template for draw in large} == set(names)
+    assert all(draw.brainstorm() is None for draw in large)
+    assert str(request.params["passage"]) in request.messages[-1]["content"]
+    assert request.task == "Find the document"
+    with pytest.raises(ValueError, match="does not take documents"):
+        list(Grounded("grounded", given, 5, 0, "figure2", "uniform").draws(("plain/short_long@1",), tmp_path))
+
+
+def test_an_answer_to_a_given_document_is_paired_with_it() -> None:
+    params = {"passage": "Tides follow <b>the moon</b>.", "src_lang": "German", "tgt_lang": "English"}
+    request = Request("example", "short_long", "German", "grounded/short_long@1", "Find it", params, 0)
+    answer = Reply(json.dumps({"user_query": "wann kommt die Flut", "hard_negative_document": "Boats float."}), "stop")
+    pair = judge_example(request, answer, StrictFilters("strict", 0.5, 2.0, 0.8), set()).pair
+
+    assert pair == Pair(
+        "short_long", "German", "English", "synthetic", "Find it", "wann kommt die Flut", "Tides follow <b>the moon</b>.",
+        ("Boats float.",),
+    )  # fmt: skip
