@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from harness.items import cells
+from harness.scores import read_items
 from reports.calibration import actual
 from reports.statistics import (
     Estimate,
@@ -21,6 +24,8 @@ from reports.statistics import (
     t_quantile,
     two_sided_p,
 )
+
+ITEMS = Path(__file__).parent / "items"
 
 
 def test_one_checkpoint_is_the_paired_t_test() -> None:
@@ -111,14 +116,37 @@ def heavy_tailed_items(rng: np.random.Generator, size: int = 5000) -> tuple[np.n
     return 100 * base, 100 * arm
 
 
+def real_items() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Per-item values of two encoders on the quick benchmark (tests/oracles/quick_items.py): nDCG, AP of lists, accuracy."""
+    tasks = (("QuickRetrieval", "ndcg_at_10"), ("QuickReranking", "map_at_1000"), ("QuickClassification", "correct"))
+    found = []
+    for task, field in tasks:
+        sides = []
+        for name in ("words", "other_words"):
+            (cell,) = cells(read_items(ITEMS / name / task / "items.parquet"))
+            sides.append(100 * np.mean([values for _, values in cell.by_repeat(field)], axis=0))
+        found.append((sides[0], sides[1]))
+    return found
+
+
+def synthetic_items(rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [heavy_tailed_items(rng) for _ in range(2)]
+
+
 def simulate(
-    rng: np.random.Generator, seeds: int, items: int, seed_noise: float, arms: int, repetitions: int, tasks: int = 2
+    rng: np.random.Generator,
+    populations: list[tuple[np.ndarray, np.ndarray]],
+    seeds: int,
+    items: int,
+    seed_noise: float,
+    arms: int,
+    repetitions: int,
 ) -> tuple[list[Estimate], float]:
     """Estimates of one null arm against the baseline, and the share of repetitions in which any arm's Holm p is below 5 %.
 
     Every arm is the same model up to item differences with mean zero in the population, so every difference is a false one.
     """
-    populations = [heavy_tailed_items(rng) for _ in range(tasks)]
+    tasks = len(populations)
     found: list[Estimate] = []
     alarms = 0
     for _ in range(repetitions):
@@ -161,20 +189,25 @@ def check(found: list[Estimate], alarms: float, repetitions: int) -> tuple[float
 
 
 @pytest.mark.parametrize(("seeds", "items", "noise"), [(2, 50, 1.0), (3, 300, 0.3), (2, 300, 0.0)])
-def test_coverage_and_family_error_quick(seeds: int, items: int, noise: float) -> None:
-    found, alarms = simulate(np.random.default_rng(seeds * items), seeds, items, noise, arms=6, repetitions=300)
-    check(found, alarms, 300)
+@pytest.mark.parametrize("source", ["real", "synthetic"])
+def test_coverage_and_family_error_quick(seeds: int, items: int, noise: float, source: str) -> None:
+    rng = np.random.default_rng(seeds * items)
+    populations = real_items() if source == "real" else synthetic_items(rng)
+    found, alarms = simulate(rng, populations, seeds, items, noise, arms=6, repetitions=250)
+    check(found, alarms, 250)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 2, 3, 5])
 @pytest.mark.parametrize("items", [50, 300, 2000])
 def test_coverage_and_family_error(seeds: int, items: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """Coverage at least as printed and family-wise error at most 5 %, within the error of 2,000 repetitions."""
+    """Arms resample real per-item files: coverage as printed and family-wise error at most 5 %, within simulation error."""
     for arms, noise in ((6, 0.0), (6, 0.5), (6, 2.0), (2, 0.5)):
         if seeds == 1 and noise:
             continue  # one checkpoint says nothing about seeds, and its table says so
-        found, alarms = simulate(np.random.default_rng(items + seeds), seeds, items, noise, arms, repetitions=2000)
+        found, alarms = simulate(
+            np.random.default_rng(items + seeds), real_items(), seeds, items, noise, arms, repetitions=2000
+        )
         covered, alarms = check(found, alarms, 2000)
         with capsys.disabled():
             level = min(e.level for e in found)
