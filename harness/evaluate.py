@@ -77,9 +77,7 @@ def fresh_task(spec: TaskSpec, data_root: str | None, capture: Capture) -> Any:
 
     A subclass, because metadata set on an instance is dropped by the first evaluation (trap 50).
     """
-    import mteb
-
-    base = quick.task_class(spec.name) if spec.kind == "quick" else type(mteb.get_task(spec.name))
+    base = task_class(spec)
     dataset = {**base.metadata.dataset, "revision": spec.revision}
     if spec.kind == "mteb" and spec.data != HUB:
         if data_root is None:
@@ -99,6 +97,13 @@ def fresh_task(spec: TaskSpec, data_root: str | None, capture: Capture) -> Any:
     if spec.task_type == "Clustering":
         task.rng_state = RecordedDraws(task.rng_state.getstate())
     return task
+
+
+def task_class(spec: TaskSpec) -> type[Any]:
+    """The class a task is an instance of: ours, or mteb's by name."""
+    import mteb
+
+    return quick.task_class(spec.name) if spec.kind == "quick" else type(mteb.get_task(spec.name))
 
 
 def _score(

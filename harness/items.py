@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,8 +153,6 @@ def _recipe(task_type: str, main: str) -> Callable[[CellItems], float]:
     known: dict[tuple[str, str], Callable[[CellItems], float]] = {
         ("STS", "cosine_spearman"): _sts,
         ("Summarization", "cosine_spearman"): lambda cell: float(np.mean(cell.values("spearman"))),
-        ("PairClassification", "max_ap"): _pair_ap,
-        ("PairClassification", "max_accuracy"): _pair_accuracy,
         ("Classification", "accuracy"): _accuracy,
         ("Classification", "f1"): _macro_f1,
         ("MultilabelClassification", "accuracy"): _accuracy,
@@ -161,6 +160,8 @@ def _recipe(task_type: str, main: str) -> Callable[[CellItems], float]:
         ("Clustering", "v_measure"): lambda cell: float(np.mean(cell.values("v_measure"))),
         ("Clustering", "ami"): lambda cell: float(np.mean(cell.values("ami"))),
         ("BitextMining", "f1"): _bitext_f1,
+        ("BitextMining", "accuracy"): _accuracy,
+        **{("PairClassification", f"{name}_{metric}"): recipe for name, metric, recipe in _pair_recipes()},
     }
     if task_type in RANKING:
         return _ranking(main)
@@ -199,16 +200,22 @@ def _sts(cell: CellItems) -> float:
 DIRECTIONS = {"similarity": 1, "cosine": 1, "manhattan": -1, "euclidean": -1, "dot": 1}
 
 
-def _pair_ap(cell: CellItems) -> float:
+def _pair_recipes() -> Iterator[tuple[str, str, Callable[[CellItems], float]]]:
+    """A metric by one similarity, or (`max_ap`, `max_accuracy`) the best over all of them."""
+    for metric, judge in (("ap", _average_precision), ("accuracy", _best_accuracy)):
+        for name in (*DIRECTIONS, "max"):
+            yield name, metric, partial(_pair_score, judge, tuple(DIRECTIONS) if name == "max" else (name,))
+
+
+def _pair_score(judge: Callable[..., float], names: tuple[str, ...], cell: CellItems) -> float:
+    gold = cell.values("gold").astype(np.int64)
+    return max(judge(cell.values(name) * DIRECTIONS[name], gold) for name in names)
+
+
+def _average_precision(scores: NDArray[np.float64], gold: NDArray[np.int64]) -> float:
     from sklearn.metrics import average_precision_score
 
-    gold = cell.values("gold").astype(np.int64)
-    return max(float(average_precision_score(gold, cell.values(name) * sign)) for name, sign in DIRECTIONS.items())
-
-
-def _pair_accuracy(cell: CellItems) -> float:
-    gold = cell.values("gold").astype(np.int64)
-    return max(_best_accuracy(cell.values(name) * sign, gold) for name, sign in DIRECTIONS.items())
+    return float(average_precision_score(gold, scores))
 
 
 def _best_accuracy(scores: NDArray[np.float64], gold: NDArray[np.int64]) -> float:

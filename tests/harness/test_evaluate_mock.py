@@ -1,0 +1,65 @@
+"""mteb's own mock tasks: every type and layout of data it has, through our adapter, search and capture."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import evaluate as module
+from harness.evaluate import evaluate
+from harness.instructions import NoInstruction
+from harness.items import main_from_items, supported
+from harness.scores import read_items, read_scores
+from harness.step import silent
+from harness.tasks import TaskSpec
+from harness.tasks.isolate import isolated
+
+
+def mock_tasks() -> dict[str, Any]:
+    from mteb.mocks import ALL_MOCK_TASK_TEST_GRID
+
+    tasks = [task for task in ALL_MOCK_TASK_TEST_GRID if list(task.metadata.modalities) == ["text"]]
+    for task in tasks:
+        if task.metadata.main_score == "lrap":  # needs the classifier's probabilities; no real task is judged by it
+            type(task).metadata = task.metadata.model_copy(update={"main_score": "accuracy"})
+    return {task.metadata.name: task for task in tasks}
+
+
+def spec_of(task: Any) -> TaskSpec:
+    meta = task.metadata
+    return TaskSpec(
+        name=meta.name, task_type=meta.type, kind="mteb", dataset="mock", revision=meta.dataset["revision"], data="hub",
+        splits=tuple(meta.eval_splits), subsets=tuple(meta.hf_subsets), instruction="", mteb="2.26.24", main=meta.main_score,
+    )  # fmt: skip
+
+
+def given_class(base: type[Any], _: TaskSpec) -> type[Any]:
+    return base
+
+
+def test_mock_tasks_score_as_in_mteb_and_give_their_items_back(
+    words: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Aggregates (planned as their parts) and types without items are left to the plan, which refuses them."""
+    with isolated("2.26.24", offline=True):
+        tasks = mock_tasks()
+    judged = []
+    for name, task in tasks.items():
+        if not supported(task.metadata.type, task.metadata.main_score) or hasattr(task, "tasks"):
+            continue
+        monkeypatch.setattr(module, "task_class", partial(given_class, type(task)))
+        out, spec = tmp_path / f"{len(judged)}", spec_of(task)
+        out.mkdir()
+        evaluate(spec, NoInstruction("none"), words, out, None, silent, {})
+        scores = read_scores(out / "scores.json")
+        found = main_from_items(spec.task_type, spec.main, read_items(out / "items.parquet"))
+        for row in scores.subsets:
+            assert found[row.split, row.subset] == pytest.approx(row.main, abs=1e-9), (name, row.subset)
+        judged.append(spec.task_type)
+
+    assert len(judged) >= 24, sorted(judged)
+    assert set(judged) >= {"Retrieval", "Reranking", "STS", "PairClassification", "Classification", "MultilabelClassification"}
+    assert set(judged) >= {"Clustering", "Summarization", "BitextMining", "InstructionRetrieval"}
