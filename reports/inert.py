@@ -9,8 +9,10 @@ from __future__ import annotations
 import html as html_escapes
 import re
 
-# C0 and C1 controls (terminal escapes), zero-width and bidirectional marks, line and paragraph separators, the BOM.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+from harness.inert import visible
+
+__all__ = ["html", "latex", "markdown", "visible"]
+
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$]")
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 _LINE_START = re.compile(r"^(\s*)([-+#=>]|\d+[.)])")
@@ -24,11 +26,6 @@ _LATEX_SYMBOLS = {
     "\N{HORIZONTAL ELLIPSIS}": r"\dots{}", "\N{EN DASH}": "--", "\N{MULTIPLICATION SIGN}": r"$\times$",
     "\N{DAGGER}": r"\dag{}", "\N{DOUBLE DAGGER}": r"\ddag{}",
 }  # fmt: skip
-
-
-def visible(text: str) -> str:
-    """One line in which every control, invisible or direction-changing character is spelled out; for terminals."""
-    return _UNSEEN.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 def markdown(text: str) -> str:

@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from harness.config import ConfigError, Problem, nearest
 from harness.identity import fingerprint, plain
+from harness.inert import visible, visible_lines
 from harness.record import RecordError
 from harness.runtime import Runtime
 from harness.step import Step
@@ -78,7 +79,7 @@ def reported() -> Iterator[None]:
         count = len(error.problems)
         console.print(f"[red]{count} problem{'s' * (count > 1)}, nothing was run:[/]")
         for problem in error.problems:
-            console.print(f"  [bold]{escape(problem.path)}[/] {escape(problem.message)}")
+            console.print(f"  [bold]{escape(visible(problem.path))}[/] {escape(visible_lines(problem.message))}")
         raise SystemExit(USAGE) from None
 
 

@@ -17,12 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.inert import visible_lines
 from harness.sweep_record import Failure, read_failures, write_failures, write_sweep
 from sweeps.equality import suspicious_equalities
 from sweeps.executor import Outcome, execute
 from sweeps.graph import Graph
 from sweeps.run import Planned, stale_steps
-from sweeps.view import View
+from sweeps.view import View, safe
 
 TRACKER_TIMEOUT = 120  # seconds the projection may take; a dead server costs this much once, never a result
 INCOMPLETE = 1
@@ -56,7 +57,7 @@ def build(planned: Planned, *, retry: str | None, started: float) -> int:
     if stale := stale_steps(planned):
         console.print(f"[red]{len(stale)} finished steps cannot be used:[/]")
         for message in stale:
-            console.print(f"  {escape(message)}", highlight=False, soft_wrap=True)
+            console.print(f"  {safe(message)}", highlight=False, soft_wrap=True)
         return INCOMPLETE
     folder = write_sweep(planned.store.root, planned.record)
     graph = Graph.of(planned.runs)
@@ -78,7 +79,7 @@ def build(planned: Planned, *, retry: str | None, started: float) -> int:
 
 def _headline(console: Console, planned: Planned) -> None:
     record = planned.record
-    console.print(f"[bold]{escape(record.name)}@{record.id}[/] {escape(record.question)}", highlight=False)
+    console.print(f"[bold]{escape(record.name)}@{record.id}[/] {safe(record.question)}", highlight=False)
     console.print(
         f"{len(record.arms)} arms x {len(record.seeds)} seeds, store {escape(str(planned.store.root))}",
         highlight=False,
@@ -90,7 +91,7 @@ def _execute(planned: Planned, graph: Graph, folder: Path, console: Console) -> 
     missing = graph.missing(planned.store)
     if not missing:
         return Outcome()
-    view = View(console, graph, len(missing), planned.runtime.workers)
+    view = View(console, graph, planned.store, len(missing), planned.runtime.workers)
     view.expect(list(missing.values()))
     with view:
         return execute(graph, planned.store, planned.runtime, folder / "logs", view)
@@ -110,9 +111,9 @@ def _summary(console: Console, planned: Planned, graph: Graph, outcome: Outcome,
     for failure in outcome.failures.values():
         waits = sum(cause == failure.key for cause in blocked.values())
         more = f"; {waits} steps wait for it" if waits else ""
-        console.print(f"[red]{failure.kind}[/] {escape(failure.label)}: {escape(failure.message)}{more}", highlight=False)
+        console.print(f"[red]{failure.kind}[/] {safe(failure.label)}: {safe(failure.message)}{more}", highlight=False)
         if failure.traceback or failure.log_tail:
-            console.print(f"[dim]{escape((failure.traceback or failure.log_tail).rstrip())}[/]", highlight=False)
+            console.print(f"[dim]{escape(visible_lines((failure.traceback or failure.log_tail).rstrip()))}[/]", highlight=False)
 
 
 def _table(planned: Planned) -> None:
@@ -148,4 +149,4 @@ def _project(planned: Planned, folder: Path, console: Console) -> None:
         if done.stdout.strip():
             console.print(f"[dim]{escape(done.stdout.strip())}[/]", highlight=False, soft_wrap=True)
         return
-    console.print(f"[yellow]tracker:[/] {escape(problem)}; the records are complete, project them later", highlight=False)
+    console.print(f"[yellow]tracker:[/] {safe(problem)}; the records are complete, project them later", highlight=False)

@@ -17,8 +17,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.inert import visible
+from harness.scores import SCORES_FILE, read_scores
+from harness.step import Step
+from harness.store import Store
 from harness.sweep_record import Failure
 from sweeps.graph import Graph, Node
+
+
+def safe(text: str) -> str:
+    """Text for rich markup: neither its markup nor its control characters do anything."""
+    return escape(visible(text))
 
 
 @dataclass
@@ -35,7 +44,7 @@ class Current:
 class View:
     """Shows an execution; use as a context manager around it."""
 
-    def __init__(self, console: Console, graph: Graph, missing: int, workers: int) -> None:
+    def __init__(self, console: Console, graph: Graph, store: Store, missing: int, workers: int) -> None:
         self.console = console
         self.total = len(graph.nodes)
         self.missing = missing
@@ -44,6 +53,7 @@ class View:
         self.seconds: dict[str, list[float]] = {}
         self.remaining: dict[str, int] = {}
         self.current: dict[int, Current] = {}
+        self.arms = _Arms(graph, store)
         self.started_at = time.monotonic()
         self._live: Live | None = None
 
@@ -76,18 +86,19 @@ class View:
     def finished(self, node: Node, worker: int, *, built: bool, seconds: float) -> None:
         """A step is there."""
         self._left(node, worker)
+        self.arms.finished(node)
         self.built += built
         self.elsewhere += not built
         if built:
             self.seconds.setdefault(node.step.name, []).append(seconds)
         how = f"built in {seconds:.1f} s" if built else "built by another sweep"
-        self._line(f"[{self.built + self.elsewhere}/{self.missing}] {escape(node.title)}: {how}")
+        self._line(f"[{self.built + self.elsewhere}/{self.missing}] {safe(node.title)}: {how}")
 
     def failed(self, node: Node, worker: int, failure: Failure) -> None:
         """A step failed."""
         self._left(node, worker)
         self.failures += 1
-        self.console.print(f"[red]failed[/] {escape(node.title)} ({failure.kind}): {escape(failure.message)}", highlight=False)
+        self.console.print(f"[red]failed[/] {safe(node.title)} ({failure.kind}): {safe(failure.message)}", highlight=False)
 
     def tick(self) -> None:
         """Redraw."""
@@ -121,7 +132,7 @@ class View:
                 Text(now.node.title),
                 bar,
                 f"{time.monotonic() - now.since:.0f} s",
-                Text(now.note, style="dim"),
+                Text(visible(now.note), style="dim"),
             )
         eta = self.eta()
         done = self.built + self.elsewhere
@@ -130,4 +141,44 @@ class View:
             f"{done} of {self.missing} steps built, {self.total - self.missing} reused, {self.failures} failed, "
             f"{time.monotonic() - self.started_at:.0f} s{left}"
         )
-        return Group(table, Text(summary, style="bold"))
+        return Group(self.arms.table(), table, Text(summary, style="bold"))
+
+
+class _Arms:
+    """The table that grows while the sweep runs: per arm its steps, and its mean score as far as all seeds have it."""
+
+    def __init__(self, graph: Graph, store: Store) -> None:
+        self.store = store
+        self.steps: dict[str, set[str]] = {}
+        self.tasks: dict[str, dict[str, Step]] = {}
+        for node in graph.nodes.values():
+            for user in node.users:
+                arm = user.rsplit(":", 1)[0]
+                self.steps.setdefault(arm, set()).add(node.key)
+                if node.step.name == "evaluate":
+                    self.tasks.setdefault(arm, {})[node.key] = node.step
+        self.done = {node.key for node in graph.nodes.values() if store.done(node.step)}
+        self.scores: dict[str, float] = {}
+        for tasks in self.tasks.values():
+            for key, step in tasks.items():
+                if key in self.done:
+                    self._read(key, step)
+
+    def finished(self, node: Node) -> None:
+        """A step is there."""
+        self.done.add(node.key)
+        if node.step.name == "evaluate":
+            self._read(node.key, node.step)
+
+    def _read(self, key: str, step: Step) -> None:
+        self.scores[key] = 100 * read_scores(self.store.payload(step) / SCORES_FILE).main
+
+    def table(self) -> Table:
+        """Arms in order; a mean only where no task is missing."""
+        table = Table("arm", "steps", "tasks", "mean", box=None, padding=(0, 2), header_style="dim")
+        for arm, keys in self.steps.items():
+            tasks = self.tasks.get(arm, {})
+            known = [self.scores[key] for key in tasks if key in self.scores]
+            mean = f"{sum(known) / len(known):.1f}" if known and len(known) == len(tasks) else ""
+            table.add_row(Text(arm), f"{len(keys & self.done)}/{len(keys)}", f"{len(known)}/{len(tasks)}", mean)
+        return table

@@ -31,36 +31,52 @@ def make(steps: Mapping[str, tuple[str, list[str]]]) -> dict[str, Step]:
     return made
 
 
+def _sleep(amount: str) -> None:
+    for _ in range(10):
+        time.sleep(float(amount) / 10)
+
+
+def _raise(amount: str) -> None:
+    raise ValueError(amount)
+
+
+def _memory(amount: str) -> None:
+    raise MemoryError(amount)
+
+
+def _flood(amount: str) -> None:
+    for _ in range(int(amount)):
+        sys.stdout.write("x" * 1000 + "\n")
+
+
+def _spin(amount: str) -> None:
+    end = time.monotonic() + float(amount)
+    while time.monotonic() < end:
+        pass
+
+
+ACTS = {
+    "write": lambda _: None,
+    "sleep": _sleep,
+    "raise": _raise,
+    "exit": lambda amount: sys.exit(int(amount)),
+    "os_exit": lambda amount: os._exit(int(amount)),
+    "kill": lambda _: os.kill(os.getpid(), 9),
+    "flood": _flood,
+    "memory": _memory,
+    "allocate": lambda amount: bytearray(int(amount) * 2**20),
+    "spin": _spin,
+    "hang": lambda _: time.sleep(600),
+}
+
+
 def act(spec: Act, work: Work) -> None:
-    """Do it."""
+    """Do it, and write who did."""
     with (Path(work.runtime.store) / "log").open("a") as log:
         log.write(f"{spec.name}\n")
     print(f"said by {spec.name}", flush=True)
     verb, _, amount = spec.act.partition(" ")
-    if verb == "sleep":
-        for _ in range(10):
-            time.sleep(float(amount) / 10)
-    elif verb == "raise":
-        raise ValueError(amount)
-    elif verb == "exit":
-        sys.exit(int(amount))
-    elif verb == "os_exit":
-        os._exit(int(amount))
-    elif verb == "kill":
-        os.kill(os.getpid(), 9)
-    elif verb == "flood":
-        for _ in range(int(amount)):
-            sys.stdout.write("x" * 1000 + "\n")
-    elif verb == "memory":
-        raise MemoryError(amount)
-    elif verb == "allocate":
-        bytearray(int(amount) * 2**20)
-    elif verb == "spin":
-        end = time.monotonic() + float(amount)
-        while time.monotonic() < end:
-            pass
-    elif verb == "hang":
-        time.sleep(600)
+    ACTS[verb](amount)
     text = "".join((path / "out").read_text() for path in work.inputs.values())
     (work.out / "out").write_text(text + spec.name)
 

@@ -17,7 +17,7 @@ import pytest
 from harness.runtime import Runtime
 from harness.store import Store
 from harness.sweep_record import Failure
-from sweeps.devices import Slot, claimed, slots
+from sweeps.devices import Slot, claimed, slots  # noqa: F401 - Slot is for the program below
 from sweeps.executor import Outcome, execute
 from sweeps.graph import Graph, Node
 from tests.sweeps.fake_worker import make
@@ -255,7 +255,7 @@ def test_a_worker_that_is_killed_from_outside_is_replaced(runtime: Runtime, tmp_
     runtime.store_path.mkdir(exist_ok=True)
     thread = threading.Thread(target=kill_soon)
     thread.start()
-    outcome, failures = run({"a": ("sleep 2", []), "b": ("write", [])} | {"c": ("sleep 1", ["b"])}, runtime, tmp_path)
+    _, failures = run({"a": ("sleep 2", []), "b": ("write", [])} | {"c": ("sleep 1", ["b"])}, runtime, tmp_path)
     thread.join()
 
     assert failures

@@ -15,8 +15,8 @@ from sweeps.spec import Composed
 from sweeps.steps import BODIES
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "fingerprints.json"
-TASKS = [f"evaluate/Quick{name}" for name in (
-    "Retrieval", "Reranking", "STS", "PairClassification", "Classification", "Clustering", "Summarization", "Bitext")]  # fmt: skip
+KINDS = ("Retrieval", "Reranking", "STS", "PairClassification", "Classification", "Clustering", "Summarization", "Bitext")
+TASKS = [f"evaluate/Quick{kind}" for kind in KINDS]
 EVERYTHING = ["weak", "pretrain", "synthetic", "natural", "mix", "finetune", *TASKS]
 TRAINED = ["finetune", *TASKS]
 
@@ -27,7 +27,8 @@ def planned(conf: Path, runtime: Runtime, overrides: Sequence[str] = ()) -> dict
 
 
 def changed(one: dict[str, Step], other: dict[str, Step]) -> list[str]:
-    return [label for label in {**one, **other} if label not in one or label not in other or one[label].key != other[label].key]
+    both = one.keys() & other.keys()
+    return [label for label in {**one, **other} if label not in both or one[label].key != other[label].key]
 
 
 def test_the_baseline_has_these_steps_inputs_first(conf: Path, runtime: Runtime) -> None:
