@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from harness.record import (
 )
 from harness.runtime import Runtime
 from harness.step import Body, Report, Step, Work, silent
+
+PARTIAL = ".partial"  # a step's folder while it is built
 
 
 class StaleError(RecordError):
@@ -91,17 +93,8 @@ class Store:
     def verified(self, step: Step) -> Record:
         """The record of a finished step whose payload bytes match it; raises RecordError naming the file that does not."""
         record = self.record(step)
-        payload = self.payload(step)
-        present = {path.relative_to(payload).as_posix() for path in payload.rglob("*") if path.is_file()}
-        for name in sorted(present ^ set(record.files)):
-            problem = "is missing" if name in record.files else "is not in the record"
-            raise RecordError(f"{payload / name}: {problem}; move {self.folder(step)} away to build the step again")
-        for name, digest in record.files.items():
-            if self._digest(payload / name) != digest:
-                raise RecordError(
-                    f"{payload / name}: its bytes are not those of the record (corrupt or edited); "
-                    f"move {self.folder(step)} away to build the step again"
-                )
+        for problem in payload_problems(self.folder(step), record, self._digest):
+            raise RecordError(problem)
         return record
 
     def _digest(self, path: Path) -> str:
@@ -119,29 +112,15 @@ class Store:
         """
         if self.done(step):
             return False
-        with self._locked(step):
+        with locked(self.root, step.key):
             if self.done(step):
                 return False
             self._build(step, body, runtime, report)
         return True
 
-    @contextmanager
-    def _locked(self, step: Step) -> Iterator[None]:
-        path = self.root / "locks" / f"{step.name}-{step.fingerprint}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise BusyError(f"{step.key} is being built by another process") from None
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _build(self, step: Step, body: Body, runtime: Runtime, report: Report) -> None:
         folder = self.folder(step)
-        partial = folder.with_name(folder.name + ".partial")
+        partial = folder.with_name(folder.name + PARTIAL)
         shutil.rmtree(partial, ignore_errors=True)
         (partial / PAYLOAD).mkdir(parents=True)
         inputs = {role: self.verified(source) for role, source in step.inputs.items()}
@@ -157,13 +136,46 @@ class Store:
             write_json(partial / MEASURED_FILE, measured | dict(environment()))
             reads = {role: InputRead(r.step, r.fingerprint, r.digest) for role, r in inputs.items()}
             record = Record(step.name, step.version, step.fingerprint, plain(step.spec), reads, files, combine_digests(files))
-            _flush(partial)
+            flush(partial)
             write_record(partial / RECORD_FILE, record)
             partial.rename(folder)
-            _flush_folder(folder.parent)
+            flush_folder(folder.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def lock_file(root: Path, key: str) -> Path:
+    """The lock of a step. The file stays when nobody holds it; whether it is held, the kernel knows."""
+    return root / "locks" / key.replace("/", "-")
+
+
+@contextmanager
+def locked(root: Path, key: str) -> Iterator[None]:
+    """Hold the lock of a step; raises BusyError if another process does."""
+    path = lock_file(root, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BusyError(f"{key} is being built by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def payload_problems(folder: Path, record: Record, digest: Callable[[Path], str] = file_digest) -> Iterator[str]:
+    """What is wrong with the payload of a step's folder, file by file, with the remedy; missing and added files first."""
+    payload = folder / PAYLOAD
+    present = {path.relative_to(payload).as_posix() for path in payload.rglob("*") if path.is_file()}
+    remedy = f"move {folder} away to build the step again"
+    for name in sorted(present ^ set(record.files)):
+        yield f"{payload / name}: {'is missing' if name in record.files else 'is not in the record'}; {remedy}"
+    for name in sorted(present & set(record.files)):
+        if digest(payload / name) != record.files[name]:
+            yield f"{payload / name}: its bytes are not those of the record (corrupt or edited); {remedy}"
 
 
 def _cpu_seconds() -> float:
@@ -171,7 +183,7 @@ def _cpu_seconds() -> float:
     return times.user + times.system
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """Payload bytes reach the disk before the record that vouches for them."""
     for path in folder.rglob("*"):
         if path.is_file():
@@ -179,9 +191,16 @@ def _flush(folder: Path) -> None:
                 os.fsync(handle.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Names in a folder reach the disk: a rename before this may be lost with the power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+if __name__ == "__main__":
+    from harness.store_commands import main
+
+    main()
