@@ -13,13 +13,13 @@ from typing import Annotated, Literal
 
 from annotated_types import Gt, Interval
 
+from generators.detect import probability
 from generators.languages import LETTERS_PER_WORD, count_words
 from generators.prompts import Request, find_template
 from generators.taxonomy import TAXONOMY, asked_words
 from harness.kinds import BY_KIND
 
 ACCEPTED = "accepted"
-DUPLICATE = "duplicate"
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class PaperFilters:
     """The paper's: outputs that do not parse are discarded, and exact duplicates. Nothing else."""
 
     kind: Literal["paper"]
+
+    @property
+    def near(self) -> None:
+        """Near duplicates stay."""
 
     def reason(self, request: Request, output: Mapping[str, str]) -> str | None:  # noqa: ARG002  one shape for both
         """None: a well-formed answer is a good one."""
@@ -44,6 +48,10 @@ class StrictFilters:
     """... and this many times longer; models count words badly."""
     alike: Annotated[float, Interval(gt=0, le=1)]
     """From this share of common 5-letter sequences on, positive and negative are the same text."""
+    near: Annotated[float, Interval(gt=0, le=1)] | None
+    """From this share on, a pair is a near duplicate of an earlier one; null: only exact ones are dropped."""
+    language: Annotated[float, Interval(ge=0, lt=1)] | None
+    """A text whose asked language the detector finds less probable is rejected; null: not checked."""
 
     def reason(self, request: Request, output: Mapping[str, str]) -> str | None:
         """The first thing wrong with a parsed answer, or None."""
@@ -53,7 +61,18 @@ class StrictFilters:
             return "leaked_placeholder"
         if any(_PREAMBLE.search(text) for text in written):
             return "preamble"
-        return _copied(request, texts, self.alike) or self._wrong_length(request, output)
+        return (
+            _copied(request, texts, self.alike) or self._wrong_length(request, output) or self._wrong_language(request, output)
+        )
+
+    def _wrong_language(self, request: Request, output: Mapping[str, str]) -> str | None:
+        row, query = TAXONOMY[request.task_type], str(request.params.get("src_lang", request.language))
+        other = str(request.params.get("tgt_lang", request.language))
+        for key in find_template(request.template).keys if self.language is not None else ():
+            found = probability(output[key], query if key == row.query else other)
+            if found is not None and found < (self.language or 0.0):
+                return "wrong_language"
+        return None
 
     def _wrong_length(self, request: Request, output: Mapping[str, str]) -> str | None:
         for key, name in _LENGTHS.get(request.task_type, {}).items():

@@ -6,7 +6,6 @@ Brainstorm, parse, example, parse, filter, count; the same path whoever answers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +17,8 @@ from generators.backends import Backend
 from generators.backends.recorded import Recording
 from generators.backends.reply import Access, Answerer, Reply
 from generators.draws import Draw, Draws, Grounded, Replay
-from generators.filters import ACCEPTED, DUPLICATE, Filters, refuses
+from generators.duplicates import Seen
+from generators.filters import ACCEPTED, Filters, refuses
 from generators.parse import parse_example, parse_tasks
 from generators.prompts import Request, find_template
 from generators.taxonomy import TAXONOMY
@@ -85,7 +85,7 @@ def synthesize(
             verdicts.append((judged.request, judged.verdict))
             if judged.pair is not None:
                 kept.append(judged.pair)
-            report(done, total, f"{len(kept)} accepted")
+            report(done, total, counts.summary())
     answerer.judged(verdicts)
     if not kept:
         raise ValueError(f"generator: none of {len(draws)} draws gave a pair; verdicts: {dict(counts.verdicts)}")
@@ -111,7 +111,7 @@ def converse(draws: Sequence[Draw], answerer: Answerer, filters: Filters) -> Ite
         judged, tasks[key] = judge_tasks(request, reply)
         yield judged
     requests = [request for draw in draws if (request := _example(draw, tasks)) is not None]
-    seen: set[bytes] = set()
+    seen = Seen(filters.near)
     for request, reply in zip(requests, answerer.ask(requests), strict=True):
         yield judge_example(request, reply, filters, seen)
 
@@ -133,7 +133,7 @@ def judge_tasks(request: Request, reply: Reply) -> tuple[Judged, tuple[str, ...]
     return Judged(request, reply, ACCEPTED if parsed else _FINISH[reply.finish], None), parsed
 
 
-def judge_example(request: Request, reply: Reply, filters: Filters, seen: set[bytes]) -> Judged:
+def judge_example(request: Request, reply: Reply, filters: Filters, seen: Seen) -> Judged:
     """The verdict on an example: why it ended, then whether it parses, then what it says. `seen` is extended."""
     if reply.finish != "stop":
         return Judged(request, reply, _FINISH[reply.finish], None)
@@ -145,10 +145,9 @@ def judge_example(request: Request, reply: Reply, filters: Filters, seen: set[by
     reason = filters.reason(request, output)
     if reason is not None:
         return Judged(request, reply, reason, None)
-    content = hashlib.sha256("\0".join((output[row.query], output[row.positive])).encode()).digest()
-    if content in seen:
-        return Judged(request, reply, DUPLICATE, None)
-    seen.add(content)
+    repeated = seen.add(output[row.query], output[row.positive])
+    if repeated is not None:
+        return Judged(request, reply, repeated, None)
     return Judged(request, reply, ACCEPTED, _pair(request, output))
 
 
@@ -203,6 +202,10 @@ class Counts:
         self.verdicts[judged.verdict] += 1
         cell = self._cells.setdefault(request.task_type, {}).setdefault(request.language, Counter())
         cell[judged.verdict] += 1
+
+    def summary(self) -> str:
+        """Accepted and rejected by reason, for a progress line."""
+        return ", ".join(f"{n} {verdict}" for verdict, n in self.verdicts.most_common())
 
     def as_json(self) -> dict[str, Any]:
         """What `counts.json` holds; languages of bitext are those of the translation."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from generators.backends.reply import Reply
 from generators.draws import Cell, Draw, Grounded, Sample, apportion
+from generators.duplicates import Seen
 from generators.filters import StrictFilters
 from generators.labelled import LabelledSet
 from generators.languages import FIGURE2
@@ -171,7 +172,7 @@ def test_an_answer_to_a_given_document_is_paired_with_it() -> None:
     params = {"passage": "Tides follow <b>the moon</b>.", "src_lang": "German", "tgt_lang": "English"}
     request = Request("example", "short_long", "German", "grounded/short_long@1", "Find it", params, 0)
     answer = Reply(json.dumps({"user_query": "wann kommt die Flut", "hard_negative_document": "Boats float."}), "stop")
-    pair = judge_example(request, answer, StrictFilters("strict", 0.5, 2.0, 0.8), set()).pair
+    pair = judge_example(request, answer, StrictFilters("strict", 0.5, 2.0, 0.8, 0.8, None), Seen(None)).pair
 
     assert pair == Pair(
         "short_long", "German", "English", "synthetic", "Find it", "wann kommt die Flut", "Tides follow <b>the moon</b>.",

@@ -12,6 +12,7 @@ import yaml
 from generators.backends.recorded import FOLDER, Recorded, Recording
 from generators.backends.reply import Access, Reply
 from generators.draws import Draw, Replay
+from generators.duplicates import Seen
 from generators.filters import PaperFilters, StrictFilters
 from generators.prompts import Request
 from generators.synthesize import SynthesizeSpec, converse, judge_example, judge_tasks, synthesize
@@ -22,7 +23,7 @@ from harness.pairs import read_pairs
 from harness.step import silent
 
 CONF = Path(__file__).parents[2] / "conf" / "generator" / "recorded.yaml"
-STRICT = StrictFilters("strict", shortest=0.5, longest=2.0, alike=0.8)
+STRICT = StrictFilters("strict", shortest=0.5, longest=2.0, alike=0.8, near=0.8, language=None)
 PAPER = PaperFilters("paper")
 
 
@@ -153,8 +154,8 @@ GOOD = {"user_query": "how do tides work", "positive_document": "moon " * 50, "h
 def test_strict_rejects_for_its_reason_what_paper_accepts(change: dict[str, str], verdict: str) -> None:
     reply = Reply(json.dumps(GOOD | change), "stop")
 
-    assert judge_example(REQUEST, reply, STRICT, set()).verdict == verdict
-    assert judge_example(REQUEST, reply, PAPER, set()).verdict == "accepted"
+    assert judge_example(REQUEST, reply, STRICT, Seen(None)).verdict == verdict
+    assert judge_example(REQUEST, reply, PAPER, Seen(None)).verdict == "accepted"
 
 
 def test_a_label_in_the_text_is_a_leak_only_as_a_word() -> None:
@@ -164,7 +165,7 @@ def test_a_label_in_the_text_is_a_leak_only_as_a_word() -> None:
             request,
             Reply(json.dumps({"input_text": text, "label": "joy", "misleading_label": "anger"}), "stop"),
             STRICT,
-            set(),
+            Seen(None),
         ).verdict
         for text in ("I enjoy it all day", "What a Joy, said he")
     ]
@@ -172,7 +173,7 @@ def test_a_label_in_the_text_is_a_leak_only_as_a_word() -> None:
     output = {"input_text": "今天我非常高兴地出门", "label": "高兴", "misleading_label": "悲伤"}
 
     assert verdicts == ["accepted", "leaked_answer"]
-    assert judge_example(chinese, Reply(json.dumps(output), "stop"), STRICT, set()).verdict == "leaked_answer"
+    assert judge_example(chinese, Reply(json.dumps(output), "stop"), STRICT, Seen(None)).verdict == "leaked_answer"
 
 
 @pytest.mark.parametrize(
@@ -197,12 +198,12 @@ def test_a_label_in_the_text_is_a_leak_only_as_a_word() -> None:
 def test_verdicts_of_malformed_answers(text: str, finish: Any, verdict: str) -> None:
     request = Request("example", "sts", "English", "plain/sts@1", "", {}, 0)
 
-    assert judge_example(request, Reply(text, finish), PAPER, set()).verdict == verdict
+    assert judge_example(request, Reply(text, finish), PAPER, Seen(None)).verdict == verdict
 
 
 def test_exact_duplicates_are_dropped_once(recording: Recording) -> None:
     reply = Reply(json.dumps(GOOD), "stop")
-    seen: set[bytes] = set()
+    seen = Seen(None)
 
     assert [judge_example(REQUEST, reply, PAPER, seen).verdict for _ in range(3)] == [
         "accepted", "duplicate", "duplicate",
