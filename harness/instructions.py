@@ -64,6 +64,7 @@ TABLE: dict[str, Row] = {
     "bitext": Row(documents=True, prefix=""),
     "Retrieval": Row(documents=False, prefix="query: "),
     "InstructionRetrieval": Row(documents=False, prefix="query: "),
+    "InstructionReranking": Row(documents=False, prefix="query: "),
     "Reranking": Row(documents=False, prefix="query: "),
     "Classification": Row(documents=True, prefix="classify: "),
     "MultilabelClassification": Row(documents=True, prefix="classify: "),

@@ -4,8 +4,8 @@ Long format (`harness.scores.Item`): a row for every (item, repeat, field).
 
 | task type | item | repeat | fields |
 |---|---|---|---|
-| Retrieval, Reranking, InstructionRetrieval | query id | 0 | `ndcg_at_k`, `map_at_k`, `recall_at_k`, `precision_at_k`, |
-| | | | `hit_rate_at_k`, `mrr_at_k`; MindSmall also its main metric per merged query |
+| Retrieval, Reranking and both with instructions | query id | 0 | `ndcg_at_k`, `map_at_k`, `recall_at_k`, `mrr_at_k`, |
+| | | | `precision_at_k`, `hit_rate_at_k`; MindSmall its main metric per merged query, FollowIR `p-MRR` per query |
 | STS | row | 0 | `similarity` (cosine), `gold` (scaled to 0..1, as mteb does) |
 | PairClassification | row | 0 | `similarity`, `cosine`, `manhattan`, `euclidean`, `dot`, `gold` |
 | Classification | test row | experiment | `predicted`, `correct`; `gold` at repeat 0. Labels that are words are numbered |
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-RANKING = ("Retrieval", "Reranking", "InstructionRetrieval")
+RANKING = ("Retrieval", "Reranking", "InstructionRetrieval", "InstructionReranking")
 DIGITS = 5  # mteb rounds the mean of a ranking metric to five decimals (retrieval_metrics.py), all but MRR
 Cell = tuple[str, str]  # (split, subset)
 
@@ -175,7 +175,7 @@ def _ranking(main: str) -> Callable[[CellItems], float]:
         return lambda cell: _grouped(cell, "recall_at_1", lambda hits: float(all(hit == 1 for hit in hits)))
     if main == "robustness_at_10":  # InstructIR: the worst of a query's instructions
         return lambda cell: _grouped(cell, "ndcg_at_10", min)
-    if main.startswith("mrr_at_"):
+    if main == "p-MRR" or main.startswith("mrr_at_"):
         return lambda cell: _mean(cell.values(main))
     return lambda cell: round(_mean(cell.values("recall_at_1" if main == "accuracy" else main)), DIGITS)
 

@@ -10,13 +10,14 @@ Items are counted against the data: a task that silently scores less than it has
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from harness.items import Cell, ItemColumns
+from harness.items import RANKING, Cell, ItemColumns
 
 
 class CountError(ValueError):
@@ -64,8 +65,9 @@ class Capture:
             self.predictions[hf_split, hf_subset] = predictions
 
         def per_query(task: Any, scores: Any, qrels: Any, results: Any, hf_split: str, hf_subset: str) -> dict[str, float]:
-            self.per_query[hf_split, hf_subset] = query_values(task, scores, qrels, results)
-            return dict(base.task_specific_scores(task, scores, qrels, results, hf_split, hf_subset))
+            fields = self.per_query[hf_split, hf_subset] = query_values(task, scores, qrels, results)
+            with _changes_kept(fields):
+                return dict(base.task_specific_scores(task, scores, qrels, results, hf_split, hf_subset))
 
         def discard(*_: Any, **__: Any) -> None:
             """Rankings of a thousand documents a query, self-matches included: the per-query values say it better."""
@@ -93,7 +95,7 @@ def _recorder(task: Any) -> Callable[[Capture, Any, Cell, Mapping[str, Any]], in
     if isinstance(task, AbsTaskClusteringLegacy):
         return _legacy_clustering
     recorders = {
-        "Retrieval": _ranking, "Reranking": _ranking, "InstructionRetrieval": _ranking, "STS": _sts,
+        **dict.fromkeys(RANKING, _ranking), "STS": _sts,
         "PairClassification": _pairs, "Classification": _classification, "MultilabelClassification": _multilabel,
         "Clustering": _clustering, "Summarization": _summarization, "BitextMining": _bitext,
     }  # fmt: skip
@@ -136,6 +138,25 @@ def query_values(task: Any, scores: Any, qrels: Any, results: Any) -> dict[str, 
     if task.metadata.main_score.startswith("max_over_subqueries_"):
         fields[task.metadata.main_score] = _merged_values(task, qrels, results)
     return fields
+
+
+@contextmanager
+def _changes_kept(fields: dict[str, dict[str, float]]) -> Iterator[None]:
+    """FollowIR: mteb averages how changed instructions move documents (p-MRR); keep each query's share of it."""
+    from mteb._evaluators import retrieval_metrics
+
+    whole = retrieval_metrics.calculate_pmrr
+
+    def kept(before: Any, after: Any, changed: Mapping[str, list[str]]) -> float:
+        judged = {query: rows for query, rows in changed.items() if f"{query}-og" in before and f"{query}-changed" in after}
+        fields["p-MRR"] = {query: float(whole(before, after, {query: rows})) for query, rows in judged.items() if rows}
+        return float(whole(before, after, changed))
+
+    retrieval_metrics.calculate_pmrr = kept
+    try:
+        yield
+    finally:
+        retrieval_metrics.calculate_pmrr = whole
 
 
 def _merged_values(task: Any, qrels: Any, results: Any) -> dict[str, float]:

@@ -63,3 +63,25 @@ def test_mock_tasks_score_as_in_mteb_and_give_their_items_back(
     assert len(judged) >= 24, sorted(judged)
     assert set(judged) >= {"Retrieval", "Reranking", "STS", "PairClassification", "Classification", "MultilabelClassification"}
     assert set(judged) >= {"Clustering", "Summarization", "BitextMining", "InstructionRetrieval"}
+
+
+def test_followir_s_share_of_each_query_is_kept() -> None:
+    from mteb._evaluators.retrieval_metrics import evaluate_p_mrr_change
+
+    from harness.items import ItemColumns
+    from harness.tasks.capture import _changes_kept
+
+    qrels = {f"{query}-{part}": {"d1": 1, "d2": 0, "d3": 0} for query in "ab" for part in ("og", "changed")}
+    results = {
+        "a-og": {"d1": 0.9, "d2": 0.8, "d3": 0.1}, "a-changed": {"d1": 0.2, "d2": 0.8, "d3": 0.1},
+        "b-og": {"d1": 0.5, "d2": 0.9, "d3": 0.7}, "b-changed": {"d1": 0.9, "d2": 0.3, "d3": 0.2},
+    }  # fmt: skip
+    fields: dict[str, dict[str, float]] = {}
+    with _changes_kept(fields):
+        whole = evaluate_p_mrr_change(qrels, results, {"a": ["d1"], "b": ["d1", "d2"]}, [1, 3])["p-MRR"]
+    columns = ItemColumns()
+    columns.add(("test", "default"), list(fields["p-MRR"]), "p-MRR", list(fields["p-MRR"].values()))
+
+    assert fields["p-MRR"]["a"] != fields["p-MRR"]["b"]
+    found = main_from_items("InstructionReranking", "p-MRR", columns.table())
+    assert found["test", "default"] == pytest.approx(whole, abs=1e-12)

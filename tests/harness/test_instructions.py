@@ -7,7 +7,16 @@ from harness.kinds import members
 from harness.pairs import TASK_TYPES
 
 NATURAL = Natural("natural")
-ASYMMETRIC = ("short_long", "long_short", "short_short", "long_long", "Retrieval", "InstructionRetrieval", "Reranking")
+ASYMMETRIC = (
+    "short_long",
+    "long_short",
+    "short_short",
+    "long_long",
+    "Retrieval",
+    "InstructionRetrieval",
+    "InstructionReranking",
+    "Reranking",
+)
 
 
 def test_trap_10_the_exact_string_of_the_paper() -> None:
