@@ -9,15 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 from harness.items import ItemError, cells
 from harness.record import PAYLOAD
-from harness.scores import ITEMS_FILE, read_items
+from harness.scores import ITEMS_FILE, item_schema
 from reports.frame import Evaluated, Frame, Run
 from reports.influence import Array
-from reports.load import check_digest
+from reports.load import checked_bytes
 from reports.means import CellKey, Column
 from reports.statistics import (
     ALPHA,
@@ -51,6 +55,7 @@ class Evidence:
 
     frame: Frame
     _units: dict[tuple[str, str], Mapping[tuple[str, str], tuple[Units, ...]] | Untestable] = field(default_factory=dict)
+    _scores: dict[tuple[str, str, int | None], float | None] = field(default_factory=dict)
     _parts: dict[tuple[str, str, CellKey, str, tuple[int | None, ...]], tuple[Parts, ...] | Untestable] = field(
         default_factory=dict
     )
@@ -62,14 +67,21 @@ class Evidence:
         key = (str(done.folder), metric or done.scores.main_metric)
         if key not in self._units:
             path = done.folder / PAYLOAD / ITEMS_FILE
-            check_digest(path, done.items_digest)
             scores = done.scores
             try:
-                found = {c.cell: units_of(scores.task_type, key[1], c) for c in cells(read_items(path))}
+                table = parse_items(checked_bytes(path, done.items_digest))
+                found = {c.cell: units_of(scores.task_type, key[1], c) for c in cells(table)}
                 self._units[key] = found
             except (ItemError, ZeroDivisionError) as error:
                 self._units[key] = Untestable(str(error))
         return self._units[key]
+
+    def score(self, column: Column, run: Run) -> float | None:
+        """A column's score of one run, computed once."""
+        key = (column.key, run.arm, run.seed)
+        if key not in self._scores:
+            self._scores[key] = column.score(run)
+        return self._scores[key]
 
     def parts(
         self, cell: CellKey, metric: str, mine: tuple[Run, ...], theirs: tuple[Run, ...]
@@ -100,6 +112,17 @@ class Evidence:
         return tuple(parts_of(POINTS * (_stack(sides[0], index) - _stack(sides[1], index))) for index in range(len(first)))
 
 
+def parse_items(data: bytes) -> pa.Table:
+    """Per-item values from a file's bytes; one thread, since files are small and many."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    if table.schema != item_schema():
+        raise ItemError(f"not a file of per-item values: its columns are {', '.join(table.schema.names)}")
+    return table
+
+
 def _stack(runs: list[tuple[Units, ...]], index: int) -> Array:
     return np.stack([units[index].values for units in runs])
 
@@ -121,7 +144,7 @@ def compare_arms(
     mine, theirs = paired_runs(evidence.frame.of_arm(arm), evidence.frame.of_arm(base))
     if not mine:
         return Untestable("no common seed")
-    scores = [(column.score(a), column.score(b)) for a, b in zip(mine, theirs, strict=True)]
+    scores = [(evidence.score(column, a), evidence.score(column, b)) for a, b in zip(mine, theirs, strict=True)]
     if any(a is None or b is None for a, b in scores):
         return Untestable("incomplete")
     deltas = np.array([float(a or 0) - float(b or 0) for a, b in scores])
@@ -137,7 +160,7 @@ def compare_arms(
         return _over_tasks(column, mine[0], theirs[0])
     if reasons:
         return Untestable(reasons[0])
-    noise = noise or seed_noise(evidence.frame, column, tuple(run.seed for run in mine))
+    noise = noise or seed_noise(evidence, column, tuple(run.seed for run in mine))
     result = estimate(deltas, blocks, noise)
     return result if result is not None else Untestable("no variation to judge by", float(deltas.mean()))
 
@@ -150,12 +173,12 @@ def _over_tasks(column: Column, mine: Run, theirs: Run) -> Estimate | Untestable
     return found if found is not None else Untestable(f"{column.title}: all tasks differ by the same")
 
 
-def seed_noise(frame: Frame, column: Column, seeds: tuple[int | None, ...]) -> SeedNoise | None:
+def seed_noise(evidence: Evidence, column: Column, seeds: tuple[int | None, ...]) -> SeedNoise | None:
     """Seed noise of one column pooled over the arms that are complete for these seeds."""
     rows = []
-    for arm in frame.arm_names:
-        runs = {run.seed: run for run in frame.of_arm(arm)}
-        scores = [column.score(runs[seed]) for seed in seeds if seed in runs]
+    for arm in evidence.frame.arm_names:
+        runs = {run.seed: run for run in evidence.frame.of_arm(arm)}
+        scores = [evidence.score(column, runs[seed]) for seed in seeds if seed in runs]
         if len(scores) == len(seeds) and all(score is not None for score in scores):
             rows.append([float(score or 0) for score in scores])
     return pooled_seed_noise(np.array(rows)) if len(rows) > 1 else None
@@ -191,7 +214,7 @@ def _best(evidence: Evidence, column: Column) -> list[tuple[str, str]]:
     """The best arm of a column and all that cannot be told from it (Holm over the arms)."""
     means = {}
     for arm in evidence.frame.arm_names:
-        scores = [column.score(run) for run in evidence.frame.of_arm(arm)]
+        scores = [evidence.score(column, run) for run in evidence.frame.of_arm(arm)]
         if scores and all(score is not None for score in scores):
             means[arm] = math.fsum(float(score or 0) for score in scores) / len(scores)
     if len(means) < 2:

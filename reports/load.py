@@ -159,7 +159,7 @@ class _Reader:
             folder = self.folder(ref)
             record = read_record(folder / RECORD_FILE)
             path = folder / PAYLOAD / SCORES_FILE
-            check_digest(path, record.files.get(SCORES_FILE, ""))
+            checked_bytes(path, record.files.get(SCORES_FILE, ""))
             items = record.files.get("items.parquet", "")
             self.evaluated[ref.key] = Evaluated(read_scores(path), folder, record.digest, items)
         return self.evaluated[ref.key]
@@ -181,14 +181,12 @@ class _Reader:
         return "not built yet"
 
 
-def check_digest(path: Path, expected: str) -> None:
-    """Raise RecordError unless a payload file has the digest its record vouches for."""
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        found = "missing"
-    if found != expected:
+def checked_bytes(path: Path, expected: str) -> bytes:
+    """A payload file's bytes; raises RecordError unless they have the digest their record vouches for."""
+    data = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(data).hexdigest() != expected:
         raise RecordError(f"{path}: its bytes are not those of the record; move {path.parent.parent} away and run again")
+    return data
 
 
 def _setting(measured: dict[str, Any]) -> tuple[str, ...]:
