@@ -58,7 +58,8 @@ def _byte_level(specials: str) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(models.BPE(**{"unk_token": "<unk>"}))
+    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
+    core = Tokenizer(models.BPE(unk_token=names["unk_token"]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -66,7 +67,6 @@ def _byte_level(specials: str) -> Any:
         vocab_size=400, special_tokens=["<unk>", "<s>", "</s>", "<pad>"], initial_alphabet=alphabet, show_progress=False,
     ))  # fmt: skip
     core.post_processor = processors.TemplateProcessing(single=specials, special_tokens=[("<s>", 1), ("</s>", 2)])
-    names = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
     return PreTrainedTokenizerFast(tokenizer_object=core, **names)
 
 
