@@ -34,6 +34,12 @@ def parser() -> argparse.ArgumentParser:
     power.add_argument("--effect", type=float, required=True, metavar="POINTS")
     page = _command(commands, "html", "a self-contained page: no network, no CDN", runs="+")
     page.add_argument("-o", "--out", type=Path, default=Path("reports-html"), metavar="DIR", help="default: %(default)s")
+    board = _command(
+        commands, "wandb", "the same tables as a W&B report: a file, and with --push a draft on the server", runs="+"
+    )
+    board.add_argument("-o", "--out", type=Path, default=Path("reports-wandb"), metavar="DIR", help="default: %(default)s")
+    board.add_argument("--push", metavar="ENTITY/PROJECT", help="save a draft there")
+    board.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="for the server (default: %(default)s)")
     _gate(commands)
     _published(commands)
     return top
@@ -58,8 +64,7 @@ def _published(commands: Any) -> None:
     published = _command(commands, "import", "MTEB result files of others as rows")
     published.add_argument("folder", type=Path, metavar="DIR", help="<model>/<revision>/<Task>.json, or one level of it")
     published.add_argument("--name", required=True, help="what the import is called as a RUN")
-    help_text = "whose tasks, splits and subsets count (default: %(default)s)"
-    published.add_argument("--benchmark", default="MTEB(eng, v1)", help=help_text.replace("%(default)s", "MTEB(eng, v1)"))
+    published.add_argument("--benchmark", default="MTEB(eng, v1)", help="whose tasks and subsets count (default: %(default)s)")
     published.add_argument("--cosine-ap", action="store_true", help="pair classification by cosine AP, as in papers of 2023")
     reference = _command(commands, "reference", "list, show or check the tables of papers that are kept as data")
     reference.add_argument("table", nargs="?", metavar="TABLE", help="paper:T5, or `check`: does Table 1 follow from Table 17?")

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     commands = {
         "scores": scores, "table": table, "compare": compare, "types": types, "power": power, "html": html, "gate": gate,
         "baseline": baseline, "import": import_results, "reference": reference,
+        "wandb": wandb,
     }  # fmt: skip
     return commands[arguments.command](arguments)
 
@@ -206,3 +207,27 @@ def power(arguments: argparse.Namespace) -> int:
     (frame,) = load(arguments.store, arguments.runs, with_baseline=True)
     sys.stdout.write(power_text(frame, arguments.effect))
     return 0
+
+
+def wandb(arguments: argparse.Namespace) -> int:
+    """Write the W&B report of every sweep named as a file; with --push, save it on the server too."""
+    from reports.effects import Evidence, find
+    from reports.layouts import columns_of
+    from reports.tables import sweep_tables
+    from reports.verdict import verdict
+    from reports.wandb_report import model_of, push, write_model
+
+    failed = False
+    for frame in load(arguments.store, arguments.runs, with_baseline=True):
+        evidence = Evidence(frame)
+        answer = verdict(frame, find(evidence, columns_of(frame, frame.sweep.table)))
+        path = arguments.out / f"{frame.sweep.name}.wandb-report.json"
+        write_model(path, model_of(frame, sweep_tables(frame, evidence), answer))
+        print(f"wrote {path}")
+        if arguments.push:
+            entity, _, project = arguments.push.partition("/")
+            why = push(path.resolve(), entity, project, arguments.timeout)
+            failed = failed or bool(why)
+            if why:
+                print(f"reports: not saved on W&B: {why}; {path} is kept, run the same command again", file=sys.stderr)
+    return 1 if failed else 0
