@@ -65,7 +65,12 @@ def canonical(value: Any) -> str:
 
 def fingerprint(value: Any) -> str:
     """The first 20 hexadecimal digits of the SHA-256 of the canonical form."""
-    return hashlib.sha256(canonical(value).encode("ascii")).hexdigest()[:FINGERPRINT_LENGTH]
+    return fingerprint_of(canonical(value))
+
+
+def fingerprint_of(text: str) -> str:
+    """The fingerprint of a canonical form that is at hand already."""
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_LENGTH]
 
 
 def file_digest(path: Path) -> str:

@@ -13,8 +13,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.identity import fingerprint, plain
+from harness.identity import canonical, fingerprint_of
 from harness.runtime import Runtime
+
+# Texts of specs by object: by value would confuse 1, 1.0 and True, which are equal and different specs.
+_texts: dict[int, tuple[Any, str]] = {}
+
+
+def _text(spec: Any) -> str:
+    if id(spec) not in _texts:
+        _texts[id(spec)] = (spec, canonical(spec))
+    return _texts[id(spec)][1]
 
 
 @dataclass(frozen=True)
@@ -35,14 +44,10 @@ class Step:
     @cached_property
     def fingerprint(self) -> str:
         """20 hexadecimal digits; raises `NotCanonicalError` if the spec cannot be written down."""
-        return fingerprint(
-            {
-                "name": self.name,
-                "version": self.version,
-                "spec": plain(self.spec),
-                "inputs": {role: step.fingerprint for role, step in self.inputs.items()},
-            }
-        )
+        # The canonical form of the four, written by hand so that the text of a spec is made once, not once per step.
+        inputs = canonical({role: step.fingerprint for role, step in self.inputs.items()})
+        text = f'{{"inputs":{inputs},"name":{canonical(self.name)},"spec":{_text(self.spec)},"version":{self.version}}}'
+        return fingerprint_of(text)
 
     @property
     def key(self) -> str:

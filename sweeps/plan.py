@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from generators import mined
 from generators.mined import MinedSpec
 from harness.config import ConfigError, Problem
+from harness.identity import canonical
 from harness.instructions import InstructionFormat
 from harness.runtime import Runtime
 from harness.step import Step
 from harness.tasks import TaskSpec, plan_tasks
 from models import backbone
+from models.backbone import Backbone
 from models.encoder import EncoderSpec
 from models.train import TrainingSpec
 from sweeps.spec import Natural, NoTraining, Pretraining, RunSpec
@@ -45,8 +48,7 @@ def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     problems: list[Problem] = []
     model, natural, pretrain = spec.model, spec.natural, spec.pretrain
     try:
-        model = replace(model, backbone=backbone.pin(model.backbone, runtime.models))
-        backbone.locate(model.backbone, runtime.models)
+        model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
     except backbone.BackboneError as error:
         problems.append(Problem("model.backbone", str(error)))
     try:
@@ -73,8 +75,28 @@ def sources(runtime: Runtime) -> Path | None:
     return None if runtime.sources is None else Path(runtime.sources).expanduser()
 
 
+# Pinning reads bytes (packages, weights): once in a process for what all arms share. By canonical form and place.
+_pinned: dict[tuple[str, str | None], Any] = {}
+
+
 def _pin_pairs(spec: Natural, runtime: Runtime) -> Natural:
-    return mined.pin(spec, sources(runtime)) if isinstance(spec, MinedSpec) else spec
+    if not isinstance(spec, MinedSpec):
+        return spec
+    key = (canonical(spec), runtime.sources)
+    if key not in _pinned:
+        _pinned[key] = mined.pin(spec, sources(runtime))
+    pinned: MinedSpec = _pinned[key]
+    return pinned
+
+
+def _pin_backbone(spec: Backbone, runtime: Runtime) -> Backbone:
+    key = (canonical(spec), runtime.models)
+    if key not in _pinned:
+        pinned = backbone.pin(spec, runtime.models)
+        backbone.locate(pinned, runtime.models)
+        _pinned[key] = pinned
+    found: Backbone = _pinned[key]
+    return found
 
 
 def plan(spec: RunSpec, runtime: Runtime) -> dict[str, Step]:
@@ -96,10 +118,23 @@ def plan(spec: RunSpec, runtime: Runtime) -> dict[str, Step]:
         steps["finetune"] = checkpoints["finetune"] = _step(
             "finetune", _finetuning(spec), {"pairs": steps["mix"], **checkpoints}
         )
-    for task in plan_tasks(spec.eval, runtime.data):
-        judged = EvaluateSpec(spec.model.encoder(), spec.model.instruction, task)
-        steps[f"evaluate/{task.name}"] = _step("evaluate", judged, checkpoints, f"evaluate {task.name}")
+    for judged in _judged(spec, runtime):
+        name = judged.task.name
+        steps[f"evaluate/{name}"] = _step("evaluate", judged, checkpoints, f"evaluate {name}")
     return steps
+
+
+_judgements: dict[tuple[str, str | None], tuple[EvaluateSpec, ...]] = {}
+
+
+def _judged(spec: RunSpec, runtime: Runtime) -> tuple[EvaluateSpec, ...]:
+    """What is judged, made once for all seeds of an arm: a thousand runs share the objects, and so the text of each."""
+    encoder, instruction = spec.model.encoder(), spec.model.instruction
+    key = (canonical([encoder, instruction, spec.eval]), runtime.data)
+    if key not in _judgements:
+        tasks = plan_tasks(spec.eval, runtime.data)
+        _judgements[key] = tuple(EvaluateSpec(encoder, instruction, task) for task in tasks)
+    return _judgements[key]
 
 
 def _step(name: str, spec: object, inputs: Mapping[str, Step], label: str = "") -> Step:
