@@ -19,7 +19,7 @@ from harness.inventory import being_built, folder_size, inventory, users, users_
 from harness.merge import merge
 from harness.record import read_measured
 from harness.sweep_record import SweepRecordError
-from harness.terminal import duration, show, size, visible
+from harness.terminal import duration, printing, show, size, visible
 from harness.upkeep import Finding, NoSuchError, UpkeepError, collect, garbage, pin, resolve, unpin, verify
 
 WRONG = 1
@@ -202,7 +202,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if not root.is_dir():
             raise NoSuchError(f"{root}: there is no store; --store or HARNESS_STORE says where it is")
-        code = parsed.action(root, parsed)
+        with printing():
+            code = parsed.action(root, parsed)
     except (UpkeepError, SweepRecordError) as error:
         for line in str(error).splitlines():
             print(visible(line), file=sys.stderr)

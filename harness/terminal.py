@@ -8,9 +8,11 @@ Not here: score tables, which are `reports`' business.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 # C0 and C1 controls (terminal escapes), zero-width and bidirectional marks, line and paragraph separators, the BOM.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -20,6 +22,17 @@ _MARKDOWN = re.compile(r"([\\`*_\[\]|~$<>&@#!])")
 def visible(text: str) -> str:
     """One line in which every control, invisible or direction-changing character is spelled out."""
     return _UNSEEN.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """A reader that has seen enough (`| head`) ends the command, without a traceback."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
 
 
 def show(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
