@@ -54,6 +54,21 @@ class Network:
             vectors = pool(self.pooling, self.model(input_ids=ids, attention_mask=mask).last_hidden_state, mask)
         return vectors
 
+    def weights(self) -> int:
+        """Parameters that every token is multiplied with: all of the backbone's but embeddings, without adapters."""
+        parts = self.model.named_parameters()
+        return sum(value.numel() for name, value in parts if "embed" not in name and "lora_" not in name)
+
+    def peak_memory(self) -> int:
+        """Most bytes held so far: of the GPU's memory, or resident in this process."""
+        import torch
+
+        if self.device.startswith("cuda"):
+            return torch.cuda.max_memory_allocated(self.device)
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
 
 def plan_chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Indices cut into chunks of similar length, longest first, of at most `budget` padded tokens (or one row) each.

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
+from harness.identity import file_digest, fingerprint, folder_digest
 from harness.instructions import InstructionFormat, render
 from harness.pairs import Pair, read_pairs
 from harness.step import Report
@@ -31,12 +32,13 @@ from models.encoder import check_length, resolve_device
 from models.gradcache import Activations, backward
 from models.losses import Loss, loss
 from models.network import Attention, Dtype, Network, load_model, pad_id, plan_chunks
+from models.optimize import adamw, clip, learning_rate, reproducible
 from models.pooling import Pooling
-from models.seeds import derive, seeded
+from models.progress import STATE_FILE, Progress, Resume, load_state, save_state, speeds
+from models.seeds import derive
 from models.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 METRICS_FILE = "metrics.jsonl"
@@ -96,38 +98,43 @@ class TrainingSpec:
     seed: Annotated[int, Ge(0)]
 
 
-def train(
+def train(  # noqa: PLR0913, PLR0917 - a step's body: spec, inputs, output, and how to run
     spec: TrainingSpec, pairs: Path, checkpoints: Sequence[Path], out: Path, models_root: str | None, device: str,
-    report: Report, measured: dict[str, Any],
+    report: Report, measured: dict[str, Any], resume: Resume | None = None,
 ) -> None:  # fmt: skip
     """Train on a parquet file of pairs, starting from `checkpoints` in order, and write the payload into `out`.
 
-    Raises TrainingError if there is nothing to learn from, the loss is not finite, or memory does not suffice.
+    With `resume`, a state is kept while training and taken up again by the same run; it is removed at the end. Raises
+    TrainingError if there is nothing to learn from, the loss is not finite, or memory does not suffice.
     """
     examples = read_pairs(pairs)
     if not examples:
         raise TrainingError(f"{pairs}: no pairs; widen the mix (languages, task types, sources) that made it")
     device = resolve_device(device)
     tokenizer, network = _open(spec, checkpoints, models_root, device)
-    with _reproducible(spec.seed, device), (out / METRICS_FILE).open("w", encoding="utf-8") as metrics:
-        summary = _loop(spec, examples, tokenizer, network, lambda row: metrics.write(json.dumps(row) + "\n"), report)
+    run = fingerprint({"spec": spec, "pairs": file_digest(pairs), "from": [folder_digest(path) for path in checkpoints]})
+    with reproducible(spec.seed, device):
+        progress = _loop(spec, examples, tokenizer, network, run, report, measured, resume)
     adapters.save(spec.adapter, network.model, label(spec.backbone), out)
-    measured |= summary.pop("measured")
-    summary["probes"] = _probes(spec, tokenizer)
+    lines = "".join(json.dumps(line) + "\n" for line in progress.lines)
+    (out / METRICS_FILE).write_text(lines, encoding="utf-8")
+    summary = _summary(progress, network, len(examples)) | {"probes": _probes(spec, tokenizer)}
     (out / TRAINING_FILE).write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if resume is not None:
+        (resume.folder / STATE_FILE).unlink(missing_ok=True)
 
 
 def _loop(
-    spec: TrainingSpec, examples: Sequence[Pair], tokenizer: Tokenizer, network: Network,
-    log: Callable[[dict[str, float]], object], report: Report,
-) -> dict[str, Any]:  # fmt: skip
-    """The loop; returns what `training.json` says of it."""
-    plan = spec.train
-    optimizer = _optimizer(plan, network)
-    start, seen, tokens, opposed, clock = adapters.norm(network.model), 0, 0, 0.0, time.perf_counter()
-    preview: list[dict[str, Any]] = []
-    batches = islice(sample(plan.sampler, examples, plan.batch_size, spec.seed), plan.steps)
-    for step, chosen in enumerate(batches):
+    spec: TrainingSpec, examples: Sequence[Pair], tokenizer: Tokenizer, network: Network, run: str, report: Report,
+    measured: dict[str, Any], resume: Resume | None,
+) -> Progress:  # fmt: skip
+    plan, parameters = spec.train, adapters.trainable(network.model)
+    optimizer = adamw(plan, parameters)
+    progress = load_state(resume.folder, run, parameters, optimizer) if resume else None
+    progress = progress or Progress(adapters.norm(network.model))
+    first, clock = progress.step, time.perf_counter()
+    batches = islice(sample(plan.sampler, examples, plan.batch_size, spec.seed), first, plan.steps)
+    for step, chosen in enumerate(batches, start=first):
         batch = assemble([examples[i] for i in chosen], plan.negatives, spec.instruction, plan.loss.own_negatives_only)
         rows = [item.ids for item in tokenizer(batch.texts)]
         chunks = plan_chunks([len(row) for row in rows], plan.chunk_tokens)
@@ -135,23 +142,34 @@ def _loop(
         for group in optimizer.param_groups:
             group["lr"] = rate
         value, correct = _gradients(spec, network, rows, chunks, batch)
-        norm = _clip(network, plan.max_grad_norm)
-        _refuse_divergence(step, value, norm, [examples[i] for i in chosen])
+        norm = clip(parameters, plan.max_grad_norm)
+        _refuse_divergence(step, value, norm, [examples[i] for i in chosen], resume)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        real = sum(map(len, rows))
-        padded = sum(len(chunk) * len(rows[chunk[0]]) for chunk in chunks)
-        log({"step": step + 1, "loss": value, "learning_rate": rate, "grad_norm": norm, "accuracy": correct,
-             "tokens": real, "padding": 1 - real / padded, "negatives": batch.negatives_per_query})  # fmt: skip
-        seen, tokens, opposed = seen + len(chosen), tokens + real, opposed + batch.negatives_per_query
-        preview = preview or _preview(batch)
+        real, padded = sum(map(len, rows)), sum(len(chunk) * len(rows[chunk[0]]) for chunk in chunks)
+        progress.lines.append({
+            "step": step + 1, "loss": value, "learning_rate": rate, "grad_norm": norm, "accuracy": correct, "tokens": real,
+            "padding": 1 - real / padded, "examples": len(chosen), "negatives": batch.negatives_per_query,
+        })  # fmt: skip
+        progress.preview = progress.preview or _preview(batch)
+        if resume is not None and progress.step % resume.every == 0:
+            save_state(resume.folder, run, progress, parameters, optimizer)
         report(step + 1, plan.steps, f"loss {value:.3f}")
-    seconds = time.perf_counter() - clock
+    work = 6 if isinstance(spec.adapter, Full) else 4  # operations a weight and token: forward, gradients of what is trained
+    measured |= speeds(progress.lines[first:], time.perf_counter() - clock, work * network.weights(),
+                       1 + (2 / work if plan.activations == "recompute" else 0))  # fmt: skip
+    measured["peak_memory_bytes"] = network.peak_memory()
+    return progress
+
+
+def _summary(progress: Progress, network: Network, pairs: int) -> dict[str, Any]:
+    """What `training.json` says of a finished run."""
     return {
         "trainable_parameters": sum(value.numel() for value in adapters.trainable(network.model).values()),
-        "norm_start": start, "norm_end": adapters.norm(network.model), "steps": plan.steps, "examples": seen,
-        "epochs": seen / len(examples), "negatives_per_query": opposed / plan.steps, "tokens": tokens, "preview": preview,
-        "measured": {"train_seconds": seconds, "tokens_per_second": tokens / seconds, "examples_per_second": seen / seconds},
+        "norm_start": progress.norm_start, "norm_end": adapters.norm(network.model), "steps": progress.step,
+        "examples": progress.total("examples"), "epochs": progress.total("examples") / pairs,
+        "negatives_per_query": progress.total("negatives") / progress.step, "tokens": progress.total("tokens"),
+        "preview": progress.preview,
     }  # fmt: skip
 
 
@@ -185,18 +203,6 @@ def _gradients(
     return float(value), correct[0]
 
 
-def learning_rate(plan: TrainSpec, step: int) -> float:
-    """The rate of a step, counted from 0: rising linearly to the full one at the last warm-up step, then as scheduled."""
-    if step < plan.warmup_steps:
-        return plan.learning_rate * (step + 1) / plan.warmup_steps
-    done = (step - plan.warmup_steps) / max(1, plan.steps - plan.warmup_steps)
-    if plan.schedule == "linear":
-        return plan.learning_rate * (1 - done)
-    if plan.schedule == "cosine":
-        return plan.learning_rate * (1 + math.cos(math.pi * done)) / 2
-    return plan.learning_rate
-
-
 def _open(spec: TrainingSpec, checkpoints: Sequence[Path], models_root: str | None, device: str) -> tuple[Tokenizer, Network]:
     folder = locate(spec.backbone, models_root)
     check_length(folder, spec.max_length)
@@ -207,29 +213,15 @@ def _open(spec: TrainingSpec, checkpoints: Sequence[Path], models_root: str | No
     return tokenizer, Network(model, spec.pooling, pad_id(folder), device)
 
 
-def _optimizer(plan: TrainSpec, network: Network) -> torch.optim.Optimizer:
-    import torch
-
-    values = list(adapters.trainable(network.model).values())
-    groups = [{"params": [value for value in values if value.ndim >= 2], "weight_decay": plan.weight_decay},
-              {"params": [value for value in values if value.ndim < 2], "weight_decay": 0.0}]  # fmt: skip
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, eps=plan.eps, fused=True)
-
-
-def _clip(network: Network, limit: float | None) -> float:
-    import torch
-
-    values = list(adapters.trainable(network.model).values())
-    return float(torch.nn.utils.clip_grad_norm_(values, math.inf if limit is None else limit))
-
-
-def _refuse_divergence(step: int, value: float, norm: float, pairs: Sequence[Pair]) -> None:
+def _refuse_divergence(step: int, value: float, norm: float, pairs: Sequence[Pair], resume: Resume | None) -> None:
     if math.isfinite(value) and math.isfinite(norm):
         return
     names = ", ".join(pair.identity for pair in pairs[:8])
+    state = resume.folder / STATE_FILE if resume is not None else None
+    kept = f" The last good state is {state}." if state is not None and state.is_file() else ""
     raise TrainingError(
         f"step {step + 1}: loss {value}, gradient norm {norm}; pairs {names}{' ...' if len(pairs) > 8 else ''}. "
-        "Lower learning_rate, set max_grad_norm, or look at these pairs"
+        f"Lower learning_rate, set max_grad_norm, or look at these pairs.{kept}"
     )
 
 
@@ -240,24 +232,6 @@ def _precision(spec: TrainingSpec, device: str) -> AbstractContextManager[Any]:
     if isinstance(spec.adapter, Full) and spec.dtype == "bfloat16":
         return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
     return nullcontext()
-
-
-@contextmanager
-def _reproducible(seed: int, device: str) -> Iterator[None]:
-    """Dropout drawn from the run's seed; on a CPU also algorithms that give the same bits every time."""
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic  # filling fresh memory costs time and changes nothing that is computed
-    fill = memory.fill_uninitialized_memory
-    with seeded(derive(seed, "dropout")), torch.enable_grad():
-        torch.use_deterministic_algorithms(device == "cpu" or before)
-        memory.fill_uninitialized_memory = False
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(before)
-            memory.fill_uninitialized_memory = fill
 
 
 def _preview(batch: Batch) -> list[dict[str, Any]]:

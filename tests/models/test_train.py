@@ -21,8 +21,10 @@ from models.backbone import Folder
 from models.batches import Mixed
 from models.encoder import EncoderSpec, load_encoder
 from models.losses import InfoNce
+from models.optimize import learning_rate
 from models.pooling import LastToken, Mean
-from models.train import TrainingError, TrainingSpec, TrainSpec, learning_rate, train
+from models.progress import STATE_FILE, Resume
+from models.train import TrainingError, TrainingSpec, TrainSpec, train
 
 PLAN = TrainSpec(
     kind="contrastive", loss=InfoNce("info_nce", 0.05, (), "joint", None, ()), sampler=Mixed("mixed"), batch_size=8,
@@ -94,6 +96,62 @@ def test_trap_39_and_45_the_same_seed_gives_the_same_bytes_whatever_went_before(
     weights = "model.safetensors" if isinstance(adapter, Full) else "adapter_model.safetensors"
     for name in (weights, "metrics.jsonl"):
         assert folder_digests(first)[name] != folder_digests(other)[name]
+
+
+class _Killed(Exception):  # noqa: N818
+    """A run that ends here."""
+
+
+@pytest.mark.parametrize("adapter", [LORA, Full("none")], ids=["lora", "full"])
+def test_killed_and_resumed_ends_bit_identical(
+    adapter: Any, models_root: Path, backbone: Callable[[str], Folder], pairs_file: Path, tmp_path: Path
+) -> None:
+    """Ten seeded moments for each adapter, dropout on, an evaluation in between (trap 45)."""
+    spec = spec_of(backbone("mistral"), adapter=adapter, train=replace(PLAN, steps=12))
+    undisturbed = folder_digests(run(spec, pairs_file, tmp_path / "undisturbed", models_root))
+    moments = np.random.Generator(np.random.PCG64(0)).integers(1, 12, size=10)
+    for number, moment in enumerate(moments):
+        resume = Resume(tmp_path / f"state{number}", every=1 + number % 3)
+
+        def kill(done: int, total: int, note: str = "", moment: int = int(moment)) -> None:
+            if done == moment:
+                raise _Killed
+
+        out = tmp_path / f"out{number}"
+        out.mkdir()
+        with pytest.raises(_Killed):
+            train(spec, pairs_file, (), out, str(models_root), "cpu", kill, {}, resume)
+        assert not list(out.iterdir())
+        vectors(spec, [], models_root)
+        train(spec, pairs_file, (), out, str(models_root), "cpu", silent, {}, resume)
+        assert folder_digests(out) == undisturbed, f"killed after step {moment}, a state every {resume.every} steps"
+        assert not (resume.folder / STATE_FILE).exists()
+
+
+def test_a_state_is_taken_up_and_another_runs_is_not(
+    models_root: Path, backbone: Callable[[str], Folder], pairs_file: Path, tmp_path: Path
+) -> None:
+    spec, seen = spec_of(backbone("mistral")), []
+
+    def kill(done: int, total: int, note: str = "") -> None:
+        seen.append(done)
+        if done == 2:
+            raise _Killed
+
+    def attempt(one: TrainingSpec, report: Any, name: str) -> Path:
+        (tmp_path / name).mkdir()
+        train(one, pairs_file, (), tmp_path / name, str(models_root), "cpu", report, {}, Resume(tmp_path / "state", 1))
+        return tmp_path / name
+
+    with pytest.raises(_Killed):
+        attempt(spec, kill, "killed")
+    state = (tmp_path / "state" / STATE_FILE).read_bytes()
+    attempt(spec, lambda done, total, note="": seen.append(done), "resumed")
+    (tmp_path / "state" / STATE_FILE).write_bytes(state)
+    other = attempt(replace(spec, seed=1), lambda done, total, note="": seen.append(done), "other")
+
+    assert seen == [1, 2, 3, 1, 2, 3]
+    assert folder_digests(other) == folder_digests(run(replace(spec, seed=1), pairs_file, tmp_path / "fresh", models_root))
 
 
 def test_activations_change_no_curve(
