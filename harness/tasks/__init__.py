@@ -21,7 +21,7 @@ from harness.identity import combine_digests, file_digest
 from harness.instructions import TABLE
 from harness.items import supported
 from harness.kinds import BY_KIND
-from harness.tasks import quick
+from harness.tasks import manifest, quick
 from harness.tasks.prompts import Prompts, instruction, own_instruction
 
 HUB = "hub"
@@ -180,6 +180,10 @@ def _mteb_spec(
         folder = Path(str(runtime_data)) / entry.path
         if not folder.is_dir() or not any(folder.iterdir()):
             yield Problem("runtime.data", _missing(entry, folder))
+            return
+        contradictions = list(manifest.problems(Path(str(runtime_data)), entry.path, entry.revision))
+        if contradictions:
+            yield from (Problem("runtime.data", f"task {entry.name!r}: {message}") for message in contradictions)
             return
         data = _folder_digest(folder)
     yield TaskSpec(
