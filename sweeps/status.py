@@ -95,14 +95,16 @@ def needs(label: str, labels: Iterable[str]) -> set[str]:
 
 def causes(run: RunRecord, failed: Mapping[str, object]) -> dict[str, str]:
     """Blocked labels of a run, each with the key of the failed step it waits for in the end."""
-    found: dict[str, str] = {}
-    blocked: dict[str, str] = {}
-    for label, ref in run.steps.items():  # inputs stand before those who read them
-        if ref.key in failed:
-            found[label] = ref.key
-        elif cause := next((found[other] for other in sorted(needs(label, run.steps)) if other in found), None):
-            found[label] = blocked[label] = cause
-    return blocked
+    found: dict[str, str | None] = {}
+
+    def cause(label: str) -> str | None:  # the record's labels stand in alphabetical order, not inputs first
+        if label not in found:
+            key = run.steps[label].key
+            waits = (cause(other) for other in sorted(needs(label, run.steps)))
+            found[label] = key if key in failed else next((one for one in waits if one), None)
+        return found[label]
+
+    return {label: key for label, ref in run.steps.items() if (key := cause(label)) and ref.key not in failed}
 
 
 def states(root: Path, sweep: SweepRecord, failed: Mapping[str, object]) -> tuple[dict[str, State], dict[str, str]]:
