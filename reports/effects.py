@@ -222,6 +222,8 @@ def _best(evidence: Evidence, column: Column) -> list[tuple[str, str]]:
     top = max(means, key=lambda arm: means[arm])
     against = {arm: compare_arms(evidence, column, arm, top) for arm in means if arm != top}
     p_values = holm({arm: found.p for arm, found in against.items() if isinstance(found, Estimate)})
+    if not p_values:  # nothing in this column can be tested, so nothing is marked
+        return []
     equal = [arm for arm in against if means[arm] == means[top]]
     near = [arm for arm, p in p_values.items() if p >= ALPHA]
     return [(arm, column.key) for arm in dict.fromkeys((top, *equal, *near))]

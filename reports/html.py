@@ -118,9 +118,11 @@ def provenance(frame: Frame) -> str:
     sweep = frame.sweep
     settings = sorted({setting for run in frame.runs for setting in run.settings})
     seconds = sum({(run.arm, run.seed, label): value for run in frame.runs for label, value in run.seconds.items()}.values())
-    rows = [("sweep", f"{sweep.name}@{sweep.id}"), ("seeds", ", ".join(map(str, sweep.seeds))), ("primary", sweep.primary)]
+    rows = [("sweep", f"{sweep.name}@{sweep.id}"), ("primary", sweep.primary)]
     rows += [("hardware, torch, transformers", ", ".join(setting)) for setting in settings]
-    rows += [("seconds of all steps, shared ones counted for each run", f"{seconds:.0f}")]
-    rows += [(f"arm {arm.name}", " ".join(arm.overrides) or "the baseline's own configuration") for arm in sweep.arms]
+    if sweep.runs:
+        rows += [("seeds", ", ".join(map(str, sweep.seeds)))]
+        rows += [("seconds of all steps, shared ones counted for each run", f"{seconds:.0f}")]
+        rows += [(f"arm {arm.name}", " ".join(arm.overrides) or "the baseline's own configuration") for arm in sweep.arms]
     cells = "".join(f'<tr><th scope="row">{inert.html(name)}</th><td>{inert.html(value)}</td></tr>' for name, value in rows)
     return f'<table class="provenance"><tbody>{cells}</tbody></table>'

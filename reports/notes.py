@@ -53,7 +53,7 @@ def statistics(frame: Frame, findings: Findings) -> list[str]:
     if findings.best:
         notes.append("Bold: not distinguishable from the best arm of the column (Holm).")
     untested = {f.why for f in findings.estimates.values() if isinstance(f, Untestable) and f.why != "incomplete"}
-    notes += [f"not testable: {why}" for why in sorted(untested)]
+    notes += [f"n.t. (not testable): {why}" for why in sorted(untested)]
     if sweep.conditional:
         notes.append(f"Intervals are conditional on: {sweep.conditional}")
     return notes

@@ -185,3 +185,20 @@ def test_zero_has_no_sign() -> None:
         "\N{MINUS SIGN}1.2",
         "+2.0",
     )
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed (apt-get install chromium)")
+def test_the_page_runs_without_network_and_console_errors(small, tmp_path: Path) -> None:
+    """Headless Chromium with every host name unresolvable: the table is drawn, and nothing is logged to the console."""
+    frame, tables = hostile(small, "<img src=http://evil.example/x.png onerror=alert(1)>")
+    path = tmp_path / "page.html"
+    path.write_text(page_format.page(frame, tables, find(Evidence(frame), type_columns(frame)), "v"), encoding="utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    done = subprocess.run(
+        ["chromium", *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri()],
+        check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 0
+    assert "Retr. (2)" in done.stdout
+    assert not [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
