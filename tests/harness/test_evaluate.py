@@ -24,8 +24,9 @@ from harness.items import main_from_items
 from harness.scores import read_items, read_scores
 from harness.tasks import Mteb, TaskSpec, plan_tasks, quick
 from harness.tasks.adapter import Adapter, EvaluateError
-from harness.tasks.capture import Capture, CountError, RecordedDraws, scored_texts
+from harness.tasks.capture import Capture, CountError, RecordedDraws
 from harness.tasks.isolate import VersionError, isolated
+from harness.tasks.pairs import scored_texts
 from harness.tasks.prompts import MtebPrompts
 
 STS_ROWS = [

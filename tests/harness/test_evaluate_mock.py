@@ -69,7 +69,7 @@ def test_followir_s_share_of_each_query_is_kept() -> None:
     from mteb._evaluators.retrieval_metrics import evaluate_p_mrr_change
 
     from harness.items import ItemColumns
-    from harness.tasks.capture import _changes_kept
+    from harness.tasks.rankings import changes_kept
 
     qrels = {f"{query}-{part}": {"d1": 1, "d2": 0, "d3": 0} for query in "ab" for part in ("og", "changed")}
     results = {
@@ -77,7 +77,7 @@ def test_followir_s_share_of_each_query_is_kept() -> None:
         "b-og": {"d1": 0.5, "d2": 0.9, "d3": 0.7}, "b-changed": {"d1": 0.9, "d2": 0.3, "d3": 0.2},
     }  # fmt: skip
     fields: dict[str, dict[str, float]] = {}
-    with _changes_kept(fields):
+    with changes_kept(fields):
         whole = evaluate_p_mrr_change(qrels, results, {"a": ["d1"], "b": ["d1", "d2"]}, [1, 3])["p-MRR"]
     columns = ItemColumns()
     columns.add(("test", "default"), list(fields["p-MRR"]), "p-MRR", list(fields["p-MRR"].values()))
