@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,10 +120,14 @@ def weight_files(folder: Path) -> list[Path]:
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the one weights file, or of the names and digests of several."""
-    files = weight_files(folder)
-    if len(files) == 1:
-        return file_digest(files[0])
-    return combine_digests({path.name: file_digest(path) for path in files})
+    digests = {path.name: _digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in weight_files(folder)}
+    return next(iter(digests.values())) if len(digests) == 1 else combine_digests(digests)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, _size: int, _modified: int) -> str:
+    """Read once per process: an arm on a resident base does not wait for gigabytes to be read again."""
+    return file_digest(path)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

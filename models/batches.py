@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge
 
@@ -64,6 +64,14 @@ class Batch:
     def negatives_per_query(self) -> float:
         """The mean number of negatives a query really has (trap 16)."""
         return float(self.negative.sum()) / len(self.queries)
+
+    def preview(self) -> list[dict[str, Any]]:
+        """The first three rows as the model sees them (trap 9)."""
+        return [
+            {"query": self.texts[self.queries[row]],
+             "documents": [self.texts[text] for text, owner in zip(self.documents, self.owners, strict=True) if owner == row]}
+            for row in range(min(3, len(self.queries)))
+        ]  # fmt: skip
 
     def candidates(self, device: str) -> Candidates:
         """The same as tensors."""

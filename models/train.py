@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,10 +31,11 @@ from models.batches import Batch, Sampler, assemble, sample
 from models.encoder import check_length, resolve_device
 from models.gradcache import Activations, backward
 from models.losses import Loss, loss
-from models.network import Attention, Dtype, Network, load_model, pad_id, plan_chunks
+from models.network import Attention, Dtype, Network, pad_id, plan_chunks
 from models.optimize import adamw, clip, learning_rate, reproducible
 from models.pooling import Pooling
 from models.progress import STATE_FILE, Progress, Resume, load_state, save_state, speeds
+from models.resident import Resident
 from models.seeds import derive
 from models.tokenizer import Tokenizer
 
@@ -100,25 +101,29 @@ class TrainingSpec:
 
 def train(  # noqa: PLR0913, PLR0917 - a step's body: spec, inputs, output, and how to run
     spec: TrainingSpec, pairs: Path, checkpoints: Sequence[Path], out: Path, models_root: str | None, device: str,
-    report: Report, measured: dict[str, Any], resume: Resume | None = None,
+    report: Report, measured: dict[str, Any], resume: Resume | None = None, resident: Resident | None = None,
 ) -> None:  # fmt: skip
     """Train on a parquet file of pairs, starting from `checkpoints` in order, and write the payload into `out`.
 
-    With `resume`, a state is kept while training and taken up again by the same run; it is removed at the end. Raises
+    With `resume`, a state is kept while training and taken up again by the same run; it is removed at the end. With
+    `resident`, an adapter is trained on a base that stays loaded. Neither changes a bit of the payload. Raises
     TrainingError if there is nothing to learn from, the loss is not finite, or memory does not suffice.
     """
     examples = read_pairs(pairs)
     if not examples:
         raise TrainingError(f"{pairs}: no pairs; widen the mix (languages, task types, sources) that made it")
     device = resolve_device(device)
-    tokenizer, network = _open(spec, checkpoints, models_root, device)
+    folder = locate(spec.backbone, models_root)
+    check_length(folder, spec.max_length)
+    tokenizer = Tokenizer(folder, spec.max_length)
     run = fingerprint({"spec": spec, "pairs": file_digest(pairs), "from": [folder_digest(path) for path in checkpoints]})
-    with reproducible(spec.seed, device):
-        progress = _loop(spec, examples, tokenizer, network, run, report, measured, resume)
-    adapters.save(spec.adapter, network.model, label(spec.backbone), out)
+    with _network(spec, folder, checkpoints, device, resident) as network:
+        with reproducible(spec.seed, device):
+            progress = _loop(spec, examples, tokenizer, network, run, report, measured, resume)
+        adapters.save(spec.adapter, network.model, label(spec.backbone), out)
+        summary = _summary(progress, network, len(examples)) | {"probes": _probes(spec, tokenizer)}
     lines = "".join(json.dumps(line) + "\n" for line in progress.lines)
     (out / METRICS_FILE).write_text(lines, encoding="utf-8")
-    summary = _summary(progress, network, len(examples)) | {"probes": _probes(spec, tokenizer)}
     (out / TRAINING_FILE).write_text(json.dumps(summary, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     if resume is not None:
         (resume.folder / STATE_FILE).unlink(missing_ok=True)
@@ -151,7 +156,7 @@ def _loop(
             "step": step + 1, "loss": value, "learning_rate": rate, "grad_norm": norm, "accuracy": correct, "tokens": real,
             "padding": 1 - real / padded, "examples": len(chosen), "negatives": batch.negatives_per_query,
         })  # fmt: skip
-        progress.preview = progress.preview or _preview(batch)
+        progress.preview = progress.preview or batch.preview()
         if resume is not None and progress.step % resume.every == 0:
             save_state(resume.folder, run, progress, parameters, optimizer)
         report(step + 1, plan.steps, f"loss {value:.3f}")
@@ -203,14 +208,16 @@ def _gradients(
     return float(value), correct[0]
 
 
-def _open(spec: TrainingSpec, checkpoints: Sequence[Path], models_root: str | None, device: str) -> tuple[Tokenizer, Network]:
-    folder = locate(spec.backbone, models_root)
-    check_length(folder, spec.max_length)
-    tokenizer = Tokenizer(folder, spec.max_length)
-    dtype: Dtype = "float32" if isinstance(spec.adapter, Full) else spec.dtype
-    model = load_model(folder, spec.attention, dtype, checkpoints, device, merge_last=True)
-    model = adapters.attach(spec.adapter, model, derive(spec.seed, "adapter")).to(device)
-    return tokenizer, Network(model, spec.pooling, pad_id(folder), device)
+@contextmanager
+def _network(
+    spec: TrainingSpec, folder: Path, checkpoints: Sequence[Path], device: str, resident: Resident | None
+) -> Iterator[Network]:
+    """The network to train. Full training keeps float32 weights, and never touches a base that others will use."""
+    full = isinstance(spec.adapter, Full)
+    shared = resident if resident is not None and not full else Resident()
+    with shared.borrow(folder, spec.attention, "float32" if full else spec.dtype, checkpoints, device) as base:
+        model = adapters.attach(spec.adapter, base, derive(spec.seed, "adapter")).to(device)
+        yield Network(model, spec.pooling, pad_id(folder), device)
 
 
 def _refuse_divergence(step: int, value: float, norm: float, pairs: Sequence[Pair], resume: Resume | None) -> None:
@@ -232,15 +239,6 @@ def _precision(spec: TrainingSpec, device: str) -> AbstractContextManager[Any]:
     if isinstance(spec.adapter, Full) and spec.dtype == "bfloat16":
         return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16)
     return nullcontext()
-
-
-def _preview(batch: Batch) -> list[dict[str, Any]]:
-    """The first three rows of a batch as the model sees them (trap 9)."""
-    return [
-        {"query": batch.texts[batch.queries[row]],
-         "documents": [batch.texts[text] for text, owner in zip(batch.documents, batch.owners, strict=True) if owner == row]}
-        for row in range(min(3, len(batch.queries)))
-    ]  # fmt: skip
 
 
 def _probes(spec: TrainingSpec, tokenizer: Tokenizer) -> list[dict[str, Any]]:

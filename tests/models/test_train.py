@@ -102,14 +102,15 @@ class _Killed(Exception):  # noqa: N818
     """A run that ends here."""
 
 
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("adapter", [LORA, Full("none")], ids=["lora", "full"])
 def test_killed_and_resumed_ends_bit_identical(
-    adapter: Any, models_root: Path, backbone: Callable[[str], Folder], pairs_file: Path, tmp_path: Path
+    adapter: Any, kills: int, models_root: Path, backbone: Callable[[str], Folder], pairs_file: Path, tmp_path: Path
 ) -> None:
-    """Ten seeded moments for each adapter, dropout on, an evaluation in between (trap 45)."""
+    """Seeded moments, dropout on, an evaluation in between (trap 45)."""
     spec = spec_of(backbone("mistral"), adapter=adapter, train=replace(PLAN, steps=12))
     undisturbed = folder_digests(run(spec, pairs_file, tmp_path / "undisturbed", models_root))
-    moments = np.random.Generator(np.random.PCG64(0)).integers(1, 12, size=10)
+    moments = np.random.Generator(np.random.PCG64(0)).integers(1, 12, size=kills)
     for number, moment in enumerate(moments):
         resume = Resume(tmp_path / f"state{number}", every=1 + number % 3)
 
