@@ -30,6 +30,10 @@ from harness.step import Report
 PAIRS, ANSWERS, COUNTS = "pairs.parquet", "answers.jsonl", "counts.json"
 
 
+class NothingAcceptedError(RuntimeError):
+    """No answer became a pair; says what became of them."""
+
+
 @dataclass(frozen=True)
 class SynthesizeSpec:
     """Who is asked what, in which words, and what is kept."""
@@ -70,7 +74,7 @@ def synthesize(
     server: Server | None = None,
     sources: Path | None = None,
 ) -> None:
-    """Write the payload into `out`; raises ValueError if nothing was accepted.
+    """Write the payload into `out`; raises NothingAcceptedError if nothing was.
 
     `ledger` and `server` are a live backend's; `sources` is the folder with the documents of grounded draws.
     """
@@ -88,7 +92,7 @@ def synthesize(
             report(done, total, counts.summary())
     answerer.judged(verdicts)
     if not kept:
-        raise ValueError(f"generator: none of {len(draws)} draws gave a pair; verdicts: {dict(counts.verdicts)}")
+        raise NothingAcceptedError(f"generator: none of {len(draws)} draws gave a pair; verdicts: {dict(counts.verdicts)}")
     write_pairs(out / PAIRS, kept)
     write_json(out / COUNTS, counts.as_json())
     measured.update(draws=len(draws), accepted=len(kept), verdicts=dict(counts.verdicts), **answerer.notes())

@@ -29,7 +29,9 @@ def content(prompt: str) -> str:
     if "JSON list" in prompt:
         return json.dumps([f"Given a matter of {name}, find remark number {n}." for n in range(20)])
     keys = re.findall(r'^- "(\w+)": a string', prompt, re.MULTILINE)
-    return json.dumps({key: f"{key} {name} " + " ".join(f"{key[0]}{name[i % 8]}{i}" for i in range(30)) for key in keys})
+    return json.dumps(
+        {key: " ".join(hashlib.sha256(f"{name}{key}{i}".encode()).hexdigest()[:7] for i in range(30)) for key in keys}
+    )
 
 
 def completion(request: dict, usage: dict | None) -> dict:

@@ -15,7 +15,7 @@ from generators.draws import Draw, Replay
 from generators.duplicates import Seen
 from generators.filters import PaperFilters, StrictFilters
 from generators.prompts import Request
-from generators.synthesize import SynthesizeSpec, converse, judge_example, judge_tasks, synthesize
+from generators.synthesize import NothingAcceptedError, SynthesizeSpec, converse, judge_example, judge_tasks, synthesize
 from generators.taxonomy import TAXONOMY
 from harness.config import ConfigError, decode
 from harness.identity import folder_digests
@@ -115,7 +115,7 @@ def test_nothing_accepted_is_an_error_that_names_the_verdicts(tmp_path: Path) ->
         "kind": "sample", "size": 5, "seed": 0, "task_types": {"sts": 1.0}, "languages": {"Icelandic": 1.0},
         "placeholders": "uniform", "examples_per_task": 3,
     }  # fmt: skip
-    with pytest.raises(ValueError, match=r"none of 5 draws gave a pair.*not_recorded"):
+    with pytest.raises(NothingAcceptedError, match=r"none of 5 draws gave a pair.*not_recorded"):
         synthesize(decode(SynthesizeSpec, data), tmp_path, silent, {}, tmp_path / "ledger.sqlite")
 
 

@@ -1,0 +1,155 @@
+"""Which method finds which kind of leak, and that clean data stays clean."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from generators.contamination import ContaminationError, ContaminationSpec, Hit, Item, inspect, split, squeezed
+from generators.labelled import LabelledSet, read_set
+from generators.mined import mine, pin
+from harness.config import decode
+from harness.identity import file_digest
+from harness.pairs import Pair, read_pairs, write_pairs
+from harness.step import silent
+
+SPEC = ContaminationSpec("report", min_words=5, phrase=8, near=0.7)
+
+
+def found(spec: ContaminationSpec, pairs: list[Pair], items: list[Item], folder: Path) -> list[Hit]:
+    out = folder / "out"
+    out.mkdir(parents=True)
+    write_pairs(folder / "pairs.parquet", pairs)
+    inspect(spec, folder / "pairs.parquet", items, out, silent, {})
+    return [Hit(**json.loads(line)) for line in (out / "hits.jsonl").read_text().splitlines()]
+
+
+def pair(query: str, positive: str = "Something that has nothing to do with it.", source: str = "mined") -> Pair:
+    return Pair("short_long", "English", "English", source, "Find it", query, positive, ())
+
+
+SUBJECTS = ("comets", "glaciers", "violins", "harbours", "lichens")
+ITEMS = [
+    Item(
+        "Task",
+        "query",
+        str(n),
+        f"What do {subject} tell us about the {n + 3} oldest records of weather that survive in monasteries?",
+    )
+    for n, subject in enumerate(SUBJECTS * 4)
+]
+
+
+def leak(kind: str, text: str) -> str:
+    words = text.split()
+    return {
+        "verbatim": text,
+        "re-cased": text.upper(),
+        "re-spaced": "  ".join(words[:4]) + "\n\t" + " ".join(words[4:]),
+        "embedded": f"Somebody once asked in a letter to the editor: {text} Nobody knew, and so the matter rested there.",
+        "edited": text.replace("tell us about", "teach us about"),
+    }[kind]
+
+
+def test_each_kind_of_leak_is_found_by_the_methods_that_can(tmp_path: Path) -> None:
+    """20 planted items, four of each kind."""
+    kinds = {
+        item.name: kind
+        for item, kind in zip(ITEMS, ("verbatim", "re-cased", "re-spaced", "embedded", "edited") * 4, strict=True)
+    }
+    clean = [pair(f"Clean sentence number {n} about the trade of bricks in the valley of the river {n}") for n in range(200)]
+    hits = found(SPEC, clean + [pair("A query", leak(kinds[item.name], item.text)) for item in ITEMS], ITEMS, tmp_path)
+    # The items resemble each other, as test items do: a hit counts where the item met is the one planted.
+    planted = {p.identity: item.name for p, item in zip(read_pairs(tmp_path / "pairs.parquet")[200:], ITEMS, strict=True)}
+    own = Counter((kinds[hit.item], hit.method) for hit in hits if planted.get(hit.pair) == hit.item)
+
+    assert len(planted) == len(kinds) == 20
+    assert all(hit.pair in planted for hit in hits), "a clean pair was hit"
+    assert own == {
+        ("verbatim", "exact"): 4, ("verbatim", "phrase"): 4, ("verbatim", "near"): 4,
+        ("re-cased", "exact"): 4, ("re-cased", "phrase"): 4, ("re-cased", "near"): 4,
+        ("re-spaced", "exact"): 4, ("re-spaced", "phrase"): 4, ("re-spaced", "near"): 4,
+        ("embedded", "phrase"): 4,
+        ("edited", "phrase"): 4, ("edited", "near"): 4,
+    }  # fmt: skip
+
+
+def test_scores_say_how_much_was_met(tmp_path: Path) -> None:
+    item = Item("T", "query", "1", "one two three four five six seven eight nine ten eleven twelve")
+    hits = found(
+        SPEC, [pair("x", "zero one two three four five six seven eight nine tail end of text here now")], [item], tmp_path
+    )
+
+    assert [(hit.method, hit.score, hit.field) for hit in hits] == [("phrase", 9.0, "positive")]
+
+
+def test_scripts_without_spaces_are_met_letter_by_letter(tmp_path: Path) -> None:
+    item = Item("T", "query", "1", "北京是哪个国家的首都城市呢")
+    hits = found(SPEC, [pair("他问：北京是哪个国家的首都城市呢？没有人知道。")], [item], tmp_path)  # noqa: RUF001
+
+    assert {hit.method for hit in hits} >= {"phrase"}
+    assert split("Das  हिन्दी, Straße x2") == ["das", "हिन्दी", "strasse", "x2"]
+    assert squeezed("A b\nC") == squeezed("abc")
+
+
+def test_short_items_match_by_chance_and_are_not_looked_for(tmp_path: Path) -> None:
+    assert found(SPEC, [pair("yes it is good")], [Item("T", "query", "1", "Yes it is good")], tmp_path) == []
+
+
+@pytest.mark.parametrize("policy", ["report", "drop", "fail"])
+def test_policies(policy: Any, tmp_path: Path) -> None:
+    spec = ContaminationSpec(policy, 5, 8, 0.7)
+    pairs = [pair(ITEMS[0].text), pair("an entirely clean query of some length")]
+    if policy == "fail":
+        with pytest.raises(ContaminationError, match='"Task": {"mined": {"exact": 1'):
+            found(spec, pairs, ITEMS[:1], tmp_path)
+        return
+    assert found(spec, pairs, ITEMS[:1], tmp_path)
+    assert read_pairs(tmp_path / "out" / "pairs.parquet") == (pairs if policy == "report" else pairs[1:])
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())
+    assert counts == {"items": 1, "hits": {"Task": {"mined": {"exact": 1, "near": 1, "phrase": 1}}}}
+
+
+def xquad(folder: Path, language: str) -> list[Item]:
+    import pyarrow.parquet as pq
+
+    items = []
+    for part in ("queries", "corpus"):
+        table = pq.read_table(folder / "mteb" / "mteb" / "XQuADRetrieval" / f"{language}-{part}" / "validation.parquet")
+        items += [Item("XQuADRetrieval", part, row["_id"], row["text"]) for row in table.to_pylist()]
+    return items
+
+
+@pytest.mark.data
+def test_the_real_leak_is_flagged(harness_data: Path, tmp_path: Path) -> None:
+    """SQuAD's dev file, which XQuAD's English passages come from, is part of squad_sentences."""
+    path = harness_data / "train" / "squad_sentences.jsonl.gz"
+    each = LabelledSet("squad_sentences", path.name, file_digest(path), 1.0, "Find it", "short_long", "English")
+    items = xquad(harness_data, "en")
+    hits = found(SPEC, list(read_set(each, path, 0)), items, tmp_path)
+    questions = {hit.item for hit in hits if hit.part == "queries" and hit.method == "exact"}
+    passages = {hit.item for hit in hits if hit.part == "corpus" and hit.method == "phrase"}
+
+    assert len(items) > 1400
+    print(f"{len(questions)} questions and {len(passages)} passages of {len(items)} items are in training")
+    assert len(questions) > 100
+    assert len(passages) > 50
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_exact_match_finds_nothing_in_ten_thousand_clean_pairs(harness_data: Path, tmp_path: Path) -> None:
+    import yaml
+
+    from generators.mined import MinedSpec
+
+    conf = Path(__file__).parents[2] / "conf" / "pretrain" / "pairs" / "docstrings.yaml"
+    (tmp_path / "mined").mkdir()
+    mine(pin(decode(MinedSpec, yaml.safe_load(conf.read_text()))), tmp_path / "mined", silent, {})
+    pairs = read_pairs(tmp_path / "mined" / "pairs.parquet")
+    hits = found(SPEC, pairs, xquad(harness_data, "en"), tmp_path / "check")
+
+    assert len(pairs) >= 10_000
+    assert hits == [], "read these: no method is expected to meet anything here"
