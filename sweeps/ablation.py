@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from annotated_types import MinLen
@@ -38,6 +38,10 @@ class Ablation:
     baseline: tuple[str, ...]
     """Overrides of conf/run.yaml that make the baseline."""
     arms: dict[str, Arm]
+    grid: dict[str, Annotated[tuple[str, ...], MinLen(1)]]
+    """Further arms: every combination of these values, by key."""
+    pairs: dict[str, Annotated[tuple[str, ...], MinLen(1)]]
+    """Further arms: the first value of every key together, then the second, and so on (zipped)."""
     seeds: Annotated[tuple[int, ...], MinLen(1)]
     """The same in every arm: runs are paired by seed."""
     primary: str
@@ -51,11 +55,14 @@ class Ablation:
     """Values the source does not publish: key to the reason for the value assumed."""
 
     def __post_init__(self) -> None:
-        """Names that refer to arms must be arms."""
-        problems = [
-            Problem("sweep.family", f"{name!r} is no arm{nearest(name, self.arms)}")
+        """Names that refer to arms must be arms, and zipped values must match."""
+        problems = []
+        if len({len(values) for values in self.pairs.values()}) > 1:
+            problems.append(Problem("sweep.pairs", "every key needs as many values as the others"))
+        problems += [
+            Problem("sweep.family", f"{name!r} is no arm{nearest(name, self.expanded())}")
             for name in self.family
-            if name not in self.arms
+            if name not in self.expanded()
         ]
         problems += [Problem("sweep.arms", f"{BASELINE!r} is the baseline's own name")] if BASELINE in self.arms else []
         problems += [Problem("sweep.seeds", "names a seed twice")] if len(set(self.seeds)) < len(self.seeds) else []
@@ -64,23 +71,51 @@ class Ablation:
 
     def overrides(self) -> dict[str, tuple[str, ...]]:
         """Complete overrides by arm, the baseline first."""
-        arms = {name: layered(self.baseline, arm.overrides) for name, arm in self.arms.items()}
+        arms = {name: layered(self.baseline, arm.overrides) for name, arm in self.expanded().items()}
         return {BASELINE: self.baseline, **arms}
+
+    def expanded(self) -> dict[str, Arm]:
+        """The named arms, then those of `grid`, then those of `pairs`."""
+        combinations = [*itertools.product(*_singles(self.grid)), *zip(*_singles(self.pairs), strict=False)]
+        return self.arms | {arm_name(chosen): Arm(chosen, "") for chosen in combinations if chosen}
 
     def only(self, names: Sequence[str]) -> Ablation:
         """The same question with some of its arms; the baseline always stays."""
-        unknown = [name for name in names if name not in self.arms and name != BASELINE]
+        known = self.expanded()
+        unknown = [name for name in names if name not in known and name != BASELINE]
         if unknown:
-            raise ConfigError(Problem("only", f"{name!r} is no arm{nearest(name, self.arms)}") for name in unknown)
-        arms = {name: arm for name, arm in self.arms.items() if name in names}
+            raise ConfigError(Problem("only", f"{name!r} is no arm{nearest(name, known)}") for name in unknown)
+        arms = {name: arm for name, arm in known.items() if name in names}
         family = tuple(name for name in self.family if name in names)
-        return Ablation(**{**vars(self), "arms": arms, "family": family})
+        return replace(self, arms=arms, grid={}, pairs={}, family=family)
+
+
+def _singles(values: Mapping[str, Sequence[str]]) -> list[list[str]]:
+    return [[f"{key}={value}" for value in chosen] for key, chosen in values.items()]
+
+
+def unwritten(question: str, baseline: tuple[str, ...], arms: dict[str, Arm], seeds: tuple[int, ...]) -> Ablation:
+    """An ablation nobody wrote down: a single run, or a grid from the command line."""
+    return Ablation(
+        question=question,
+        baseline=baseline,
+        arms=arms,
+        grid={},
+        pairs={},
+        seeds=seeds,
+        primary="mean",
+        family=tuple(arms),
+        table="task_types",
+        reference=None,
+        conditional="one corpus and one pre-training, shared over seeds",
+        assumed={},
+    )
 
 
 def named(data: Mapping[str, Any], overrides: Sequence[str]) -> Ablation:
     """A shipped ablation from its composed YAML, with overrides of the command line under every arm."""
     ablation = decode(Ablation, data, "sweep")
-    return Ablation(**{**vars(ablation), "baseline": layered(ablation.baseline, overrides)})
+    return replace(ablation, baseline=layered(ablation.baseline, overrides))
 
 
 def grid(overrides: Sequence[str]) -> tuple[str, Ablation]:
@@ -100,19 +135,7 @@ def grid(overrides: Sequence[str]) -> tuple[str, Ablation]:
     first, *rest = itertools.product(*swept.values())
     arms = {arm_name(combination): Arm(combination, "") for combination in rest}
     name = f"grid-{fingerprint([sorted(fixed), sorted(swept.items()), list(seeds)])[:8]}"
-    ablation = Ablation(
-        question=f"What do {' and '.join(swept) or 'seeds'} do?",
-        baseline=(*fixed, *first),
-        arms=arms,
-        seeds=seeds,
-        primary="mean",
-        family=tuple(arms),
-        table="task_types",
-        reference=None,
-        conditional="one corpus and one pre-training, shared over seeds",
-        assumed={},
-    )
-    return name, ablation
+    return name, unwritten(f"What do {' and '.join(swept) or 'seeds'} do?", (*fixed, *first), arms, seeds)
 
 
 def arm_name(overrides: Sequence[str]) -> str:

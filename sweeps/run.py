@@ -25,7 +25,7 @@ from harness.runtime import Runtime
 from harness.step import Step
 from harness.store import Store
 from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord
-from sweeps.ablation import BASELINE, Ablation, grid, named
+from sweeps.ablation import BASELINE, Ablation, grid, named, unwritten
 from sweeps.compose import CONTROL, Composer, key_of
 
 FLAGS_WITHOUT_RUN = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
@@ -88,10 +88,7 @@ def single(overrides: Sequence[str]) -> None:
     with reported():
         seeds = tuple(int(text.split("=", 1)[1]) for text in overrides if key_of(text) == "seed") or (0,)
         fixed = tuple(text for text in _of_runs(overrides) if key_of(text) != "seed")
-        ablation = Ablation(
-            "What does this run score?", fixed, {}, seeds, "mean", (), "task_types", None, "one corpus and one pre-training", {}
-        )
-        execute_sweep("run", ablation, overrides)
+        execute_sweep("run", unwritten("What does this run score?", fixed, {}, seeds), overrides)
 
 
 def sweep(arguments: Sequence[str]) -> None:
@@ -185,7 +182,7 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
         for arm, seed, steps, _ in runs
     )
     arms = [ArmRecord(BASELINE, ablation.baseline, "")]
-    arms += [ArmRecord(arm, value.overrides, value.description) for arm, value in ablation.arms.items()]
+    arms += [ArmRecord(arm, value.overrides, value.description) for arm, value in ablation.expanded().items()]
     return SweepRecord(
         name=name,
         id=fingerprint([plain(run) for run in records])[:12],

@@ -10,8 +10,9 @@ from sweeps.compose import Composer
 
 
 def ablation(**changes: object) -> Ablation:
+    arms = {"a": Arm(("seed=2",), "")}
     fields = {
-        "question": "?", "baseline": ("seed=1",), "arms": {"a": Arm(("seed=2",), "")}, "seeds": (0,), "primary": "mean",
+        "question": "?", "baseline": ("seed=1",), "arms": arms, "grid": {}, "pairs": {}, "seeds": (0,), "primary": "mean",
         "family": ("a",), "table": "task_types", "reference": None, "conditional": "", "assumed": {},
     }  # fmt: skip
     return Ablation(**(fields | changes))  # type: ignore[arg-type]
@@ -56,6 +57,23 @@ def test_overrides_of_the_command_line_lie_under_every_arm() -> None:
     assert found.overrides() == {
         BASELINE: ("data=english_only", "seed=3"), "a": ("data=english_only", "seed=3", "model=minilm"),
     }  # fmt: skip
+
+
+def test_grids_and_pairs_are_arms_too() -> None:
+    found = ablation(
+        grid={"model.adapter.rank": ("4", "8"), "data": ("mixed",)}, pairs={"finetune.steps": ("10", "20"), "seed": ("3", "4")}
+    )
+
+    assert {name: arm.overrides for name, arm in found.expanded().items()} == {
+        "a": ("seed=2",),
+        "rank=4_data=mixed": ("model.adapter.rank=4", "data=mixed"),
+        "rank=8_data=mixed": ("model.adapter.rank=8", "data=mixed"),
+        "steps=10_seed=3": ("finetune.steps=10", "seed=3"),
+        "steps=20_seed=4": ("finetune.steps=20", "seed=4"),
+    }
+    assert list(found.only(["steps=10_seed=3"]).overrides()) == [BASELINE, "steps=10_seed=3"]
+    with pytest.raises(ConfigError, match="as many values as the others"):
+        ablation(pairs={"finetune.steps": ("10", "20"), "seed": ("3",)})
 
 
 def test_only_keeps_the_baseline_and_trims_the_family() -> None:
