@@ -59,15 +59,22 @@ def statistics(frame: Frame, findings: Findings) -> list[str]:
     return notes
 
 
+def _lacking(missing: dict[str, str]) -> str:
+    """Missing tasks by reason, each reason once: one broken step can cost an arm every task."""
+    tasks: dict[str, list[str]] = {}
+    for task, why in missing.items():
+        tasks.setdefault(why.rpartition(" failed: ")[2], []).append(task)
+    return "; ".join(f"{', '.join(names)}: {why}" for why, names in tasks.items())
+
+
 def reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
     """Other hardware, missing tasks, assumed values, what each arm is."""
     sweep = frame.sweep
     notes = [f"‡ {arm} ran on other: {difference}" for arm, difference in marked.items()]
     for run in frame.runs:
         if run.missing:
-            lacking = "; ".join(f"{task}: {why}" for task, why in run.missing.items())
             seed = "" if run.seed is None else f" seed {run.seed}"
-            notes.append(f"incomplete: {run.arm}{seed} lacks {len(run.missing)} of its tasks ({lacking})")
+            notes.append(f"incomplete: {run.arm}{seed} lacks {len(run.missing)} of its tasks ({_lacking(run.missing)})")
     notes += [f"assumed: {note}" if not note.startswith("assumed") else note for note in sweep.notes]
     arms = described(frame)
     notes += [

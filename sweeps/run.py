@@ -181,8 +181,8 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
         RunRecord(arm, seed, {label: StepRef(step.name, step.fingerprint) for label, step in steps.items()})
         for arm, seed, steps, _ in runs
     )
-    arms = [ArmRecord(BASELINE, ablation.baseline, "")]
-    arms += [ArmRecord(arm, value.overrides, value.description) for arm, value in ablation.expanded().items()]
+    arms = [ArmRecord(BASELINE, _told(ablation.baseline), "")]
+    arms += [ArmRecord(arm, _told(value.overrides), value.description) for arm, value in ablation.expanded().items()]
     return SweepRecord(
         name=name,
         id=fingerprint([plain(run) for run in records])[:12],
@@ -198,6 +198,11 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
         arms=tuple(arms),
         runs=records,
     )
+
+
+def _told(overrides: Sequence[str]) -> tuple[str, ...]:
+    """What a record tells of an arm: what it computes, not where or on what."""
+    return tuple(text for text in overrides if _root(text) != "runtime")
 
 
 def stale_steps(planned: Planned) -> list[str]:
