@@ -15,6 +15,7 @@ import sysconfig
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email import message_from_string
 from importlib import metadata
 from pathlib import Path
 
@@ -38,16 +39,31 @@ TRAIN_PACKAGES: tuple[str, ...] = (
 HELD_OUT_PACKAGES: tuple[str, ...] = ("networkx", "click", "requests", "pyparsing")
 
 _SKIPPED_PARTS = frozenset(
-    "test tests testdata _vendor vendor vendored _vendored externals extern third_party data descr licenses evaluation "
-    "evaluators idlelib turtledemo lib2to3 ensurepip site-packages __pycache__".split()
-)
+    (
+        "test", "tests", "testdata", "_vendor", "vendor", "vendored", "_vendored", "externals", "extern",
+        "third_party", "data", "descr", "licenses", "evaluation", "evaluators", "idlelib", "turtledemo", "lib2to3",
+        "ensurepip", "site-packages", "__pycache__",
+    )
+)  # fmt: skip
 _SKIPPED_FILES = re.compile(
-    r"licen[cs]e|copying|authors|notice|entry_points|top_level|requirements|record|changes|vocab|cmakelists", re.I
+    r"licen[cs]e|copying|authors|notice|entry_points|top_level|requirements|record|changes|vocab|cmakelists",
+    re.IGNORECASE,
 )
-_DOC_CALLS = frozenset({"add_docstr", "add_newdoc", "_add_docstr", "add_docstr_all", "_add_newdoc_ufunc", "add_newdoc_for"})
+_DOC_CALLS = frozenset(
+    (
+        "add_docstr",
+        "add_newdoc",
+        "_add_docstr",
+        "add_docstr_all",
+        "_add_newdoc_ufunc",
+        "add_newdoc_for",
+    )
+)
+_SESSION = re.compile(r"^\s*(>>>|In \[\d+\]:)", re.MULTILINE)
 _BOILERPLATE = re.compile(
-    r"copyright \(?c?\)?|all rights reserved|licensed under|permission is hereby|without warrant|redistribution and use",
-    re.I,
+    r"copyright \(?c?\)?|all rights reserved|licensed under|permission is hereby|without warrant|"
+    r"redistribution and use",
+    re.IGNORECASE,
 )
 _WORD = re.compile(r"[A-Za-z]{2,}")
 _PARAGRAPH_REPEATS = 2
@@ -133,23 +149,30 @@ def package_texts(name: str) -> tuple[str, list[str]]:
         texts = [text for relative in relatives for text in _file_texts(root / relative, relative)]
         return sysconfig.get_config_var("py_version") or "unknown", texts
     distribution = metadata.distribution(name)
-    texts = [distribution.metadata.get_payload()] if isinstance(distribution.metadata.get_payload(), str) else []
+    texts = [_long_description(distribution)]
     for entry in sorted(distribution.files or [], key=str):
         texts.extend(_file_texts(Path(str(entry.locate())), Path(str(entry))))
     return distribution.version, texts
 
 
+def _long_description(distribution: metadata.Distribution) -> str:
+    """Return what follows the header fields of the metadata file."""
+    return str(message_from_string(distribution.read_text("METADATA") or "").get_payload())
+
+
 def clean(text: str) -> str:
-    """Return ``text`` without interactive sessions, licence boilerplate and trailing blanks ("" when no prose is left)."""
+    """Return ``text`` without interactive sessions, licence boilerplate and trailing blanks ("" if nothing is left)."""
     paragraphs = re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").expandtabs(4))
-    kept = [re.sub(r"[ ]+$", "", paragraph, flags=re.M) for paragraph in paragraphs if _is_prose(paragraph)]
+    kept = [re.sub(r"[ ]+$", "", paragraph, flags=re.MULTILINE) for paragraph in paragraphs if _is_prose(paragraph)]
     joined = "\n\n".join(kept).strip()[:_MAX_CHARS]
     return joined if len(_WORD.findall(joined)) >= 3 else ""
 
 
 def _is_prose(paragraph: str) -> bool:
     body = paragraph.strip()
-    if not body or body.startswith((">>>", "|", "[![", "<!--", "<img", "<a ")) or _BOILERPLATE.search(body):
+    if not body or body.startswith(("|", "[![", "<!--", "<img", "<a ")):
+        return False
+    if _SESSION.search(body) or _BOILERPLATE.search(body):
         return False
     if len(body) < 40:
         return True  # headings such as "Parameters" with their rule
@@ -187,7 +210,7 @@ class _Deduplicator:
 
 
 def _as_short_documents(document: str) -> Iterator[str]:
-    """Yield ``document`` whole, or, for one in five, paragraph by paragraph, so that short texts end in ``</s>`` too."""
+    """Yield ``document`` whole, or one in five paragraph by paragraph, so that short texts end in ``</s>`` too."""
     parts = [part for part in document.split("\n\n") if len(_WORD.findall(part)) >= 3]
     if len(parts) > 1 and hashlib.sha256(document.encode()).digest()[0] < 51:
         yield from (inspect.cleandoc(part) for part in parts)
@@ -208,5 +231,5 @@ def collect() -> Corpus:
 
     held_out = [document for name in HELD_OUT_PACKAGES for document in documents_of(name)]
     seen.close()
-    train = [short for name in TRAIN_PACKAGES for document in documents_of(name) for short in _as_short_documents(document)]
+    train = [part for name in TRAIN_PACKAGES for text in documents_of(name) for part in _as_short_documents(text)]
     return Corpus(tuple(train), tuple(held_out), tuple(sources))
