@@ -82,7 +82,7 @@ def test_a_value_on_the_command_line_arrives() -> None:
         ("model.attention=sideways", "model.attention"),
         ("model.dtype=float16", "model.dtype"),
         ("model.max_length='128'", "model.max_length"),
-        ("finetune.warmup_steps=21", "warmup_steps: 21 exceed the 20 steps"),
+        ("finetune.steps=20 finetune.warmup_steps=21", "warmup_steps: 21 exceed the 20 steps"),
         ("finetune.loss.partition=per_direction finetune.loss.extra_directions=[query_to_query]", "use joint"),
         ("finetune.loss.temperature=0", "finetune.loss.*temperature"),
     ],
