@@ -86,7 +86,7 @@ def record_of(
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "hardware": f"one thread of a shared server processor ({platform.machine()}) with bf16 instructions, no accelerator",
+        "hardware": f"one thread of a shared {platform.machine()} processor with bf16 instructions, no accelerator",
     }
 
 

@@ -33,7 +33,7 @@ _LIMITS = """\
 - A dozen packages make up most of the text, so its style is theirs (parameter lists, cross-reference marks).
 - Benchmark rows are kept out by leaving out packages and folders, not by comparing with benchmark data. Docstrings on
   training embedding models quote single example pairs, some of which look like rows of public sets (a pair on becoming
-  a geologist, known from Quora's duplicate questions, stands in a few), and name benchmarks.
+  a geologist, known from Quora's duplicate questions, stands in one document), and name benchmarks.
 - In a few dozen documents a special such as `<s>` is written out as text and was read as that special.
 - Text of its sources may be reproduced in part; it is documentation published under open-source licences.
 """
@@ -106,8 +106,8 @@ def _probe(record: dict[str, Any]) -> str:
 ## Zero-shot probe
 
 {probe["pairs"]} docstrings of the held-out packages: the summary line must find the rest of its docstring among all of
-them, by cosine, without any fine-tuning. A sanity figure, not an evaluation: one seed, one sample of pairs, summaries that
-often share words with their body (no lexical baseline was taken).
+them, by cosine, without any fine-tuning. A sanity figure, not an evaluation: one seed, one sample of pairs, summaries
+that often share words with their body (no lexical baseline was taken).
 
 | pooling | weights | nDCG@10 | MRR |
 | --- | --- | ---: | ---: |
@@ -155,8 +155,8 @@ def _training(record: dict[str, Any]) -> str:
 
 {versions}; seed {plan["seed"]}. AdamW (betas 0.9 and 0.95, weight decay {plan["weight_decay"]}, gradient
 norm at most 1), {plan["batch"] * plan["row"]:,} tokens a step, peak rate {plan["peak_rate"]}, {plan["warm_up"]:.0%}
-warm-up, cosine to {plan["floor"]:.0%} of the peak. bf16 weights compute, a float32 copy is updated. No setting was tuned,
-and held-out figures chose nothing. {record.get("remark", "")}
+warm-up, cosine to {plan["floor"]:.0%} of the peak. bf16 weights compute, a float32 copy is updated. No
+setting was tuned, and held-out figures chose nothing. {record.get("remark", "")}
 
 Documents are concatenated as `<s> ... </s>`; positions run on through a row, attention stays inside each document.
 Rows have {plan["row"]} tokens in one step of {plan["long_every"]} and {plan["row"] // 2} in the others. The objective
