@@ -185,7 +185,10 @@ def compare(arguments: argparse.Namespace) -> int:
     from reports.compare import compare_runs
 
     left, right = (one_arm(arguments, text) for text in arguments.runs)
-    sections = compare_runs(left, right)
+    whole = None
+    if left.sweep.runs and left.sweep == right.sweep:  # seed noise is pooled over all arms of the sweep, as in its table
+        (whole,) = load(arguments.store, [arguments.runs[0].partition(":")[0]], with_baseline=True)
+    sections = compare_runs(left, right, whole)
     sys.stdout.write(sections.text(arguments.format))
     return 0
 

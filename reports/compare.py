@@ -69,10 +69,10 @@ def _name(frame: Frame, alike: bool) -> str:  # noqa: FBT001 - read once, just a
     return f"{frame.sweep.name}@{frame.sweep.id[:8]}:{arm}" if alike else arm
 
 
-def compare_runs(left: Frame, right: Frame) -> Comparison:
-    """Everything that `reports compare` prints."""
+def compare_runs(left: Frame, right: Frame, noise: Frame | None = None) -> Comparison:
+    """Everything that `reports compare` prints; `noise` is the whole sweep where both are arms of one."""
     both = side_by_side(left, right)
-    evidence = Evidence(both)
+    evidence = Evidence(both, noise)
     types = arms_table(both, type_columns(both), "Effects by task type", evidence)
     tasks = replace(arms_table(both, task_columns(both), "Effects by task", evidence), question="", footnotes=())
     heads = both.arm_names
@@ -98,7 +98,10 @@ def configuration(left: Frame, right: Frame) -> Iterator[tuple[str, str, str]]:
 
 
 def _specs(frame: Frame) -> dict[str, object]:
-    run = next(one for one in frame.sweep.runs if one.arm == frame.runs[0].arm and one.seed == frame.runs[0].seed)
+    first = frame.runs[0]
+    run = next((one for one in frame.sweep.runs if (one.arm, one.seed) == (first.arm, first.seed)), None)
+    if run is None:  # published results: how they were made is not on this machine
+        return {}
     found: dict[str, object] = {}
     for label, ref in run.steps.items():
         path = frame.store / ref.step / ref.fingerprint / RECORD_FILE

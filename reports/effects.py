@@ -54,6 +54,8 @@ class Evidence:
     """The units of every evaluation of a frame, read when first asked for."""
 
     frame: Frame
+    noise: Frame | None = None
+    """Where seed noise is pooled, if not over the arms of `frame`: the sweep that a pair of arms was taken from."""
     _units: dict[tuple[str, str], Mapping[tuple[str, str], tuple[Units, ...]] | Untestable] = field(default_factory=dict)
     _scores: dict[tuple[str, str, int | None], float | None] = field(default_factory=dict)
     _parts: dict[tuple[str, str, CellKey, str, tuple[int | None, ...]], tuple[Parts, ...] | Untestable] = field(
@@ -176,8 +178,9 @@ def _over_tasks(column: Column, mine: Run, theirs: Run) -> Estimate | Untestable
 def seed_noise(evidence: Evidence, column: Column, seeds: tuple[int | None, ...]) -> SeedNoise | None:
     """Seed noise of one column pooled over the arms that are complete for these seeds."""
     rows = []
-    for arm in evidence.frame.arm_names:
-        runs = {run.seed: run for run in evidence.frame.of_arm(arm)}
+    frame = evidence.noise or evidence.frame
+    for arm in frame.arm_names:
+        runs = {run.seed: run for run in frame.of_arm(arm)}
         scores = [evidence.score(column, runs[seed]) for seed in seeds if seed in runs]
         if len(scores) == len(seeds) and all(score is not None for score in scores):
             rows.append([float(score or 0) for score in scores])

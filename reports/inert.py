@@ -15,7 +15,8 @@ __all__ = ["html", "latex", "markdown", "visible"]
 
 _MARKDOWN = re.compile(r"[\\`*_\[\]|~$]")
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
-_LINE_START = re.compile(r"^(\s*)([-+#=>]|\d+[.)])")
+# What makes a line a list, heading, quotation or rule: a bullet or number only when a space follows, so that a score stays one.
+_LINE_START = re.compile(r"^(\s*)([-+](?=\s|$)|\d+[.)](?=\s|$)|[#=>]|--)")
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",

@@ -203,3 +203,15 @@ def test_power_command_prints_the_least_design(rich, reports) -> None:
 
     assert code == 0
     assert "Least work for 80 %" in out
+
+
+def test_compare_pools_seed_noise_over_the_whole_sweep(rich, reports) -> None:
+    """Two arms of a sweep have the interval that the sweep's own table gives them, not one of a single degree of freedom."""
+    rich.write()
+    (row,) = (row for row in table(rich, "task_types").rows if row.label == "no_instruction")
+    _, out, _ = reports("compare", "quick:base", "quick:no_instruction", "--format", "md")
+
+    half = row.effects[-1].half
+    assert half is not None
+    assert f"±{half:.1f} |" in out
+    assert reports("compare", "reference:paper.T17:full data", "reference:paper.T17:synthetic only")[0] == 0
