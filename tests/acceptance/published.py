@@ -36,10 +36,7 @@ def main() -> None:
         )  # fmt: skip
         command = [sys.executable, "-m", "reports", "scores", "run", "--store", str(store)]
         rows = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-        main_scores = {}
-        for row in csv.DictReader(io.StringIO(rows)):
-            if row["metric"] in ("main_score", "main"):
-                main_scores[row["task"]] = float(row["score"])
+        main_scores = {row["task"]: float(row["score"]) for row in csv.DictReader(io.StringIO(rows))}
         print(f"{'task':<26}{'published':>10}{'ours':>10}{'difference':>12}")
         for task in TASKS:
             print(f"{task:<26}{published(task):>10.3f}{main_scores[task]:>10.3f}{main_scores[task] - published(task):>+12.3f}")
