@@ -63,7 +63,8 @@ def killed_inside(store: Path, kind: str, delay: float) -> list[str]:
     """Run until a step of this kind is being built, a little longer, then kill."""
     process = start(store)
     while kind not in building(store):
-        require(process.poll() is None, f"the sweep is still running while a {kind} step is awaited")
+        if process.poll() is not None:
+            require(False, f"the sweep is still running while a {kind} step is awaited")
         time.sleep(0.002)
     time.sleep(delay)
     hit = building(store)
