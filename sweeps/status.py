@@ -120,7 +120,9 @@ def states(root: Path, sweep: SweepRecord, failed: Mapping[str, object]) -> tupl
             found[key] = "failed" if key in failed else "to_do"
     still = {key: failure for key, failure in failed.items() if found.get(key) == "failed"}
     waits: dict[str, str] = {}
-    for run in sweep.runs if still else ():
+    for run in sweep.runs:
+        if not any(ref.key in still for ref in run.steps.values()):
+            continue
         for label, cause in causes(run, still).items():
             key = run.steps[label].key
             if found[key] in ("to_do", "blocked"):
