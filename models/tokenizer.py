@@ -64,6 +64,17 @@ class Tokenizer:
         encodings = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
         return [self._wrap(encoding.ids) for encoding in encodings]
 
+    def write_specials(self, path: Path) -> None:
+        """Save as a `tokenizer.json` whose own post-processor puts on what this object does."""
+        from tokenizers import processors
+
+        names = [str(self._backend.id_to_token(i)) for i in (*self.before, *self.after)]
+        parts = [*names[: len(self.before)], "$A", *names[len(self.before) :]]
+        special = list(dict.fromkeys(zip(names, (*self.before, *self.after), strict=True)))
+        copy = type(self._backend).from_str(self._backend.to_str())
+        copy.post_processor = processors.TemplateProcessing(single=" ".join(parts), special_tokens=special)
+        copy.save(str(path))
+
     def _wrap(self, ids: list[int]) -> Tokens:
         if not self._reserved.isdisjoint(ids):  # a Unigram vocabulary can spell "</s>" as one ordinary piece
             ids = [i for i in ids if i not in self._reserved]
