@@ -66,7 +66,7 @@ def _problem(issue: Any, where: str, data: Mapping[str, Any]) -> Problem:
     message = str(issue["msg"])
     if issue["type"] == "missing":
         message = "is missing; every value of an experiment is written in conf/"
-    elif issue["type"] == "extra_forbidden":
+    elif issue["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         message = "is not a known key here"
     elif not isinstance(issue.get("input"), (dict, list)):
         message = f"{issue.get('input')!r}: {message[0].lower()}{message[1:]}"

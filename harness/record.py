@@ -58,11 +58,11 @@ class Record:
             raise RecordError(f"record of {self.step}/{self.fingerprint}: its digest is not that of its files")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON durably: temporary file, flush to disk, rename."""
+def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
+    """Write strict JSON durably: temporary file, flush to disk, rename. Sorted keys make equal values equal bytes."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
+        handle.write(json.dumps(value, indent=1, sort_keys=sort_keys, allow_nan=False) + "\n")
         handle.flush()
         os.fsync(handle.fileno())
     temporary.rename(path)

@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.inert import visible
 from harness.inventory import being_built, folder_size, inventory, users, users_of
 from harness.merge import merge
 from harness.record import read_measured
 from harness.sweep_record import SweepRecordError
-from harness.terminal import duration, printing, show, size, visible
+from harness.terminal import duration, printing, show, size
 from harness.upkeep import Finding, NoSuchError, UpkeepError, collect, garbage, pin, resolve, unpin, verify
 
 WRONG = 1

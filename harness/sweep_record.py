@@ -112,7 +112,7 @@ def write_sweep(store: Path, sweep: SweepRecord) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / SWEEP_FILE
     if not path.exists() or read_sweep(folder) != sweep:
-        write_json(path, asdict(sweep))
+        write_json(path, asdict(sweep), sort_keys=False)  # the order of steps and tasks is part of what it says
     return folder
 
 

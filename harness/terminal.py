@@ -14,14 +14,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-# C0 and C1 controls (terminal escapes), zero-width and bidirectional marks, line and paragraph separators, the BOM.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+from harness.inert import visible
+
 _MARKDOWN = re.compile(r"([\\`*_\[\]|~$<>&@#!])")
-
-
-def visible(text: str) -> str:
-    """One line in which every control, invisible or direction-changing character is spelled out."""
-    return _UNSEEN.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
 
 
 @contextmanager

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from harness.inert import visible
 from harness.inventory import inventory, sweep_keys
 from harness.sweep_record import SweepRecordError, find_sweep, read_sweep
-from harness.terminal import duration, markdown, printing, show, visible
+from harness.terminal import duration, markdown, printing, show
 from sweeps.estimate import took
 from sweeps.status import STATES, Status, every_status, status
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import selectors
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -57,15 +57,18 @@ class Outcome:
     interrupted: bool = False
 
 
+Keep = Callable[[dict[str, Failure]], None]
+
+
 class Execution:
     """One execution of a graph."""
 
     def __init__(
         self, graph: Graph, store: Store, runtime: Runtime, logs: Path, observer: Observer, program: Sequence[str],
-        places: Sequence[Slot],
+        places: Sequence[Slot], keep: Keep,
     ) -> None:  # fmt: skip
         self.graph, self.store, self.runtime, self.logs, self.observer = graph, store, runtime, logs, observer
-        self.program, self.places = program, places
+        self.program, self.places, self.keep = program, places, keep
         self.waiting = graph.missing(store)
         self.outcome = Outcome()
         self.busy: dict[str, float] = {}
@@ -197,6 +200,7 @@ class Execution:
         failure = Failure(node.key, node.title, kind, message, traceback, worker.tail())
         self.waiting.pop(node.key, None)
         self.outcome.failures[node.key] = failure
+        self.keep(self.outcome.failures)
         self.observer.failed(node, worker.index, failure)
 
     def _hung(self, worker: WorkerProcess) -> None:
@@ -222,12 +226,14 @@ class Execution:
 
 def execute(
     graph: Graph, store: Store, runtime: Runtime, logs: Path, observer: Observer,
-    program: Sequence[str] = WORKER, places: Sequence[Slot] | None = None,
+    keep: Keep = lambda _: None, program: Sequence[str] = WORKER, places: Sequence[Slot] | None = None,
 ) -> Outcome:  # fmt: skip
     """Build every missing step of a graph that can be built; returns what was built and what failed.
+
+    `keep` is told all failures after each new one, so that they can be read while the sweep runs.
 
     One SIGINT lets workers finish the step at hand, a second one (or SIGTERM) ends them; finished steps stay finished.
     """
     logs.mkdir(parents=True, exist_ok=True)
     places = slots(runtime, visible_gpus()) if places is None else places
-    return Execution(graph, store, runtime, logs, observer, program, places).run()
+    return Execution(graph, store, runtime, logs, observer, program, places, keep).run()

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -94,7 +95,8 @@ def _execute(planned: Planned, graph: Graph, folder: Path, console: Console) -> 
     view = View(console, graph, planned.store, len(missing), planned.runtime.workers)
     view.expect(list(missing.values()))
     with view:
-        return execute(graph, planned.store, planned.runtime, folder / "logs", view)
+        keep = partial(write_failures, folder)
+        return execute(graph, planned.store, planned.runtime, folder / "logs", view, keep)
 
 
 def _only_failed(graph: Graph, failures: dict[str, Failure]) -> Graph:

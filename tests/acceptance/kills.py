@@ -95,7 +95,7 @@ def main() -> None:
             found = (
                 killed_inside(rough, missing[0], 0.0)
                 if last and missing
-                else killed_after(rough, generator.uniform(0, wall / 4))
+                else killed_after(rough, generator.uniform(0, wall / 2))
             )
             if found is None:  # it ended before the moment came: a new life for the late steps
                 for path in rough.glob("evaluate/*"):

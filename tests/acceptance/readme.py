@@ -7,6 +7,7 @@ The rows with the range over seeds stay in `docs/quickstart.md`; README shows me
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def main() -> None:
     head, rest = readme.split(BEGIN)
     tail = rest.split(END)[1]
     (REPOSITORY / "README.md").write_text(f"{head}{BEGIN}\n{short.strip()}\n{END}{tail}")
-    console = Console(record=True, width=150, file=Path("/dev/null").open("w"))
+    console = Console(record=True, width=150, file=io.StringIO())
     console.print(Text.from_ansi(printed(store, "term").split("quickstart: arms by language")[0].rsplit("\n", 2)[0]))
     console.save_svg(str(REPOSITORY / "docs" / "img" / "quickstart.svg"), title="python -m harness -m sweep=quickstart")
 

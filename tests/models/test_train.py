@@ -56,10 +56,10 @@ def metrics(out: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("adapter", [LORA, Full("none")], ids=["lora", "full"])
-def test_three_steps_save_load_same_vectors(
+def test_trap_48_three_steps_save_load_the_same_vectors_each_time(
     family: str, adapter: Any, models_root: Path, backbone: Callable[[str], Folder], pairs_file: Path, tmp_path: Path
 ) -> None:
-    """Trap 48 too: no dropout is left on after loading, so the same text gives the same vector again and again."""
+    """No dropout is left on after loading: the same text gives the same vector again and again."""
     spec = spec_of(backbone(family), adapter=adapter)
     out = run(spec, pairs_file, tmp_path / "out", models_root)
 
@@ -243,10 +243,10 @@ def test_trap_25_an_adapter_that_does_not_fit_is_an_error(
         vectors(spec, [out], models_root)
 
 
-def test_any_peft_reads_the_adapter(
+def test_trap_07_any_peft_reads_the_adapter(
     models_root: Path, backbone: Callable[[str], Folder], pairs_file: Path, tmp_path: Path
 ) -> None:
-    """Trap 7: the same vectors through peft's own loading."""
+    """The same vectors through peft's own loading."""
     import torch
     from peft import PeftModel
     from transformers import AutoModel

@@ -51,7 +51,7 @@ def graph_of(steps: Mapping[str, tuple[str, list[str]]]) -> Graph:
 def run(steps: Mapping[str, tuple[str, list[str]]], runtime: Runtime, tmp_path: Path) -> tuple[Outcome, dict[str, Failure]]:
     runtime.store_path.mkdir(exist_ok=True)
     graph = graph_of(steps)
-    outcome = execute(graph, Store(runtime.store_path), runtime, tmp_path / "logs", Watcher(), FAKE)
+    outcome = execute(graph, Store(runtime.store_path), runtime, tmp_path / "logs", Watcher(), program=FAKE)
     return outcome, {graph.nodes[key].step.label: failure for key, failure in outcome.failures.items()}
 
 
@@ -141,7 +141,8 @@ from pathlib import Path
 from harness.runtime import Runtime
 from tests.sweeps.test_executor import *
 graph = graph_of({{"a": ("sleep 0.5", [])}})
-outcome = execute(graph, Store(Path({runtime.store!r})), {runtime!r}, Path({logs!r}), Watcher(), FAKE, [Slot("cuda:7", None)])
+store, places = Store(Path({runtime.store!r})), [Slot("cuda:7", None)]
+outcome = execute(graph, store, {runtime!r}, Path({logs!r}), Watcher(), program=FAKE, places=places)
 print(len(outcome.built))
 """
 
