@@ -7,7 +7,7 @@ from tests.acceptance.quickstart import REPOSITORY, require
 
 def main() -> None:
     """Look for each of them."""
-    readme, log, licence = ((REPOSITORY / name).read_text() for name in ("README.md", "LOG.md", "LICENSE"))
+    readme, log, licence = ((REPOSITORY / name).read_text().replace("\\_", "_") for name in ("README.md", "LOG.md", "LICENSE"))
     for command in ("make sweep", "make test"):
         require(command in readme, f"README shows `{command}`")
     for arm in ("baseline", "synthetic_only", "natural_only", "no_pretraining", "lora_4", "lora_64", "mean_pooling",
