@@ -80,6 +80,8 @@ class SweepRecord:
     """Values the paper does not publish, with the reason for the one assumed."""
     arms: tuple[ArmRecord, ...]
     runs: tuple[RunRecord, ...]
+    chosen_on: tuple[str, ...] = ()
+    """Tasks by which checkpoints or hyper-parameters were chosen (`eval=dev`); empty: nothing was."""
 
     def run(self, arm: str, seed: int) -> RunRecord:
         """The run of an arm and seed; KeyError if there is none."""

@@ -67,6 +67,13 @@ def _lacking(missing: dict[str, str]) -> str:
     return "; ".join(f"{', '.join(names)}: {why}" for why, names in tasks.items())
 
 
+def _chosen(names: tuple[str, ...], reported: set[str]) -> str:
+    """By which tasks anything was selected; those that are reported too were fitted, however lightly (trap 37)."""
+    both = [name for name in names if name in reported]
+    said = f"; {', '.join(both)} is reported too, so that score is optimistic" if both else ", none of which is reported here"
+    return f"chosen on: {', '.join(names)}{said}"
+
+
 def reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
     """Other hardware, missing tasks, assumed values, what each arm is."""
     sweep = frame.sweep
@@ -75,6 +82,8 @@ def reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
         if run.missing:
             seed = "" if run.seed is None else f" seed {run.seed}"
             notes.append(f"incomplete: {run.arm}{seed} lacks {len(run.missing)} of its tasks ({_lacking(run.missing)})")
+    if sweep.chosen_on:
+        notes.append(_chosen(sweep.chosen_on, {task for run in frame.runs for task in run.tasks}))
     notes += [f"assumed: {note}" if not note.startswith("assumed") else note for note in sweep.notes]
     arms = described(frame)
     notes += [

@@ -51,6 +51,8 @@ class Ablation:
     table: str
     reference: str | None
     conditional: str
+    chosen_on: tuple[str, ...]
+    """Tasks by which anything was selected; a reported task among them is said to be optimistic (trap 37)."""
     assumed: dict[str, str]
     """Values the source does not publish: key to the reason for the value assumed."""
 
@@ -108,6 +110,7 @@ def unwritten(question: str, baseline: tuple[str, ...], arms: dict[str, Arm], se
         table="task_types",
         reference=None,
         conditional="one corpus and one pre-training, shared over seeds",
+        chosen_on=(),
         assumed={},
     )
 

@@ -197,6 +197,7 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
         notes=tuple(f"{key}: {reason}" for key, reason in ablation.assumed.items()),
         arms=tuple(arms),
         runs=records,
+        chosen_on=ablation.chosen_on,
     )
 
 

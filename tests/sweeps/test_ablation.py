@@ -13,7 +13,7 @@ def ablation(**changes: object) -> Ablation:
     arms = {"a": Arm(("seed=2",), "")}
     fields = {
         "question": "?", "baseline": ("seed=1",), "arms": arms, "grid": {}, "pairs": {}, "seeds": (0,), "primary": "mean",
-        "family": ("a",), "table": "task_types", "reference": None, "conditional": "", "assumed": {},
+        "family": ("a",), "table": "task_types", "reference": None, "conditional": "", "chosen_on": (), "assumed": {},
     }  # fmt: skip
     return Ablation(**(fields | changes))  # type: ignore[arg-type]
 
