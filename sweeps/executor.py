@@ -44,6 +44,9 @@ class Observer(Protocol):
     def failed(self, node: Node, worker: int, failure: Failure) -> None:
         """A step failed."""
 
+    def stopping(self) -> None:
+        """People asked to stop: the steps at hand are finished, no new one is begun."""
+
     def tick(self) -> None:
         """Time passed."""
 
@@ -99,7 +102,7 @@ class Execution:
             self.stopping = True
             raise KeyboardInterrupt
         self.stopping = True
-        self.observer.tick()
+        self.observer.stopping()
 
     def _dispatch(self) -> bool:
         """Give idle workers what is ready; False when all is over."""

@@ -33,7 +33,7 @@ INTERRUPTED = 130
 
 def preview(planned: Planned) -> None:
     """Print, per arm, which steps are there, shared, or to be built; runs nothing."""
-    console = Console()
+    console = Console(soft_wrap=True)
     graph = Graph.of(planned.runs)
     missing = graph.missing(planned.store)
     _headline(console, planned)
@@ -53,7 +53,7 @@ def preview(planned: Planned) -> None:
 
 def build(planned: Planned, *, retry: str | None, started: float) -> int:
     """Build what is missing and report; returns the exit code."""
-    console = Console()
+    console = Console(soft_wrap=True)
     _headline(console, planned)
     if stale := stale_steps(planned):
         console.print(f"[red]{len(stale)} finished steps cannot be used:[/]")
@@ -64,7 +64,11 @@ def build(planned: Planned, *, retry: str | None, started: float) -> int:
     graph = Graph.of(planned.runs)
     if retry == "failed":
         graph = _only_failed(graph, read_failures(folder))
-    outcome = _execute(planned, graph, folder, console)
+    try:
+        outcome = _execute(planned, graph, folder, console)
+    except KeyboardInterrupt:
+        console.print("stopped; what was finished stays finished, the same command continues", highlight=False)
+        return INTERRUPTED
     for message in suspicious_equalities(planned.record, planned.store):
         outcome.failures[message] = Failure(message, "equal results", "duplicate", message, "", "")
     write_failures(folder, outcome.failures)

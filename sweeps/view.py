@@ -100,6 +100,10 @@ class View:
         self.failures += 1
         self.console.print(f"[red]failed[/] {safe(node.title)} ({failure.kind}): {safe(failure.message)}", highlight=False)
 
+    def stopping(self) -> None:
+        """Say what was understood."""
+        self.console.print("stopping: finishing the steps at hand; once more to stop at once, nothing finished is lost")
+
     def tick(self) -> None:
         """Redraw."""
         if self._live:
