@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from generators.backends.recorded import FOLDER, Recorded, Recording
 from generators.backends.reply import Access, Reply
@@ -21,14 +20,15 @@ from harness.config import ConfigError, decode
 from harness.identity import folder_digests
 from harness.pairs import read_pairs
 from harness.step import silent
+from sweeps.compose import Composer
 
-CONF = Path(__file__).parents[2] / "conf" / "generator" / "recorded.yaml"
+CONF = Path(__file__).parents[2] / "conf"
 STRICT = StrictFilters("strict", shortest=0.5, longest=2.0, alike=0.8, near=0.8, language=None)
 PAPER = PaperFilters("paper")
 
 
 def spec_data() -> dict[str, Any]:
-    data: dict[str, Any] = yaml.safe_load(CONF.read_text())
+    data: dict[str, Any] = Composer(CONF).compose(["generator=recorded"])["generator"]
     return data
 
 
