@@ -1,7 +1,7 @@
 """On what a sweep may run: slots for workers, and the lock that keeps two sweeps off one GPU.
 
 Found without torch, so that planning stays light: the parent never imports it. A GPU belongs to one sweep while that sweep
-has a worker on it, because the worker keeps its base model in the GPU's memory between steps; a second sweep waits its turn.
+has a worker on it, because the worker keeps the last encoder in the GPU's memory between steps; a second sweep waits its turn.
 """
 
 from __future__ import annotations
