@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tests.acceptance.lines import LINES, Line
+from tests.acceptance.line import Line
+from tests.acceptance.lines import LINES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SKIP = 77  # what a script exits with when it cannot be run here

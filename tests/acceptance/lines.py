@@ -1,41 +1,6 @@
-"""The lines: issue by issue, the claim and the command that shows it."""
+"""All lines, issue by issue."""
 
-from __future__ import annotations
+from tests.acceptance import lines_2
+from tests.acceptance.line import Line
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of an issue's "It shows"."""
-
-    issue: int
-    number: int
-    claim: str
-    command: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """`issue.number`, as people ask for it."""
-        return f"{self.issue}.{self.number}"
-
-
-def pytest(*arguments: str) -> tuple[str, ...]:
-    """A pytest command that lists what it skips."""
-    return ("python", "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *arguments)
-
-
-LINES = (
-    Line(2, 1, "a clone with an empty cache: make sweep, make test, and a second make sweep that builds nothing",
-         ("python", "-m", "tests.acceptance.fresh_clone")),
-    Line(2, 2, "ten kill -9, each followed by a rerun: every payload digest equals the undisturbed run's",
-         ("python", "-m", "tests.acceptance.kills")),
-    Line(2, 3, "all-MiniLM-L6-v2 by our encoder within 0.05 points of published on six tasks",
-         ("python", "-m", "tests.acceptance.published")),
-    Line(2, 4, "every arm changes the steps it should; parameters stand as ranks do; norms and losses move",
-         ("python", "-m", "tests.acceptance.arms")),
-    Line(2, 5, "traps 1 to 11, 21 to 25, 28, 31, 36, 43 to 45, 48 to 50 as tests named after their numbers",
-         ("python", "-m", "tests.acceptance.traps")),
-    Line(2, 6, "make check: linter, types, floors, tests", ("make", "check")),
-    Line(2, 7, "README, LOG and LICENSE say what they must", ("python", "-m", "tests.acceptance.papers")),
-)  # fmt: skip
+LINES: tuple[Line, ...] = (*lines_2.LINES,)
