@@ -1,13 +1,15 @@
 """Texts in, vectors out: a trained or untrained backbone behind `harness.encoder.Encoder`.
 
-Equal texts are encoded once, rows of similar length together, and every vector lands in its own row (trap 42). The encoder's
-identity covers all that decides a vector: spec, weights, adapters, tokenizer.
+Equal texts are encoded once, rows of one padded width together, and every vector lands in its own row (trap 42). A text's
+padded width follows from the text alone, so that on a CPU its vector has the same bits whatever it is encoded with. The
+encoder's identity covers all that decides a vector: spec, weights, adapters, tokenizer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,13 +20,16 @@ from harness.identity import fingerprint, folder_digest
 from harness.instructions import InstructionFormat
 from models.adapter import Adapter
 from models.backbone import Backbone, BackboneError, locate, read_config, weights_digest
-from models.network import Attention, Dtype, Network, load_model, pad_id, plan_chunks
+from models.network import Attention, Dtype, Network, load_model, pad_id, plan_buckets
 from models.pooling import Pooling
 from models.tokenizer import Tokenizer, is_decoder, tokenizer_digest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+PROBE = "the moon of the sea, "
+PROBE_COUNTS = (1, 2, 5, 12, 30, 75)  # times the probe is repeated: lengths over five octaves
 
 
 @dataclass(frozen=True)
@@ -80,31 +85,49 @@ class TorchEncoder:
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (len(texts), dim), float32, rows in the order of `texts`."""
         import numpy as np
-        import torch
 
         if not texts:
             raise ValueError("encode: no texts; an empty table of vectors has no dimension")
         row_of: dict[str, int] = {}
         rows = np.array([row_of.setdefault(text, len(row_of)) for text in texts])
         tokens = self._tokenizer(list(row_of))
-        lengths = [len(item.ids) for item in tokens]
+        vectors = self._embed([item.ids for item in tokens])
+        _refuse_non_finite(vectors, list(row_of))
+        self.counts.texts += len(texts)
+        self.counts.tokens += sum(len(item.ids) for item in tokens)
+        self.counts.truncated += sum(item.truncated for item in tokens)
+        found: NDArray[np.float32] = vectors[rows]
+        return found
+
+    @cached_property
+    def steady(self) -> bool:
+        """Whether a text's vector has the same bits whatever other texts are encoded with it: tried out, on this device."""
+        import numpy as np
+
+        spent = replace(self.counts)
+        probes = [item.ids for item in self._tokenizer([PROBE * count for count in PROBE_COUNTS])]
+        together = self._embed(probes * 3)
+        alone = np.concatenate([self._embed([ids]) for ids in probes])
+        self.counts = spent
+        return bool(np.array_equal(together, np.concatenate([alone] * 3)))
+
+    def _embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """Vectors of rows of ids, in order."""
+        import numpy as np
+        import torch
+
         vectors: NDArray[np.float32] | None = None
         with torch.inference_mode():
-            for chunk in plan_chunks(lengths, self._spec.chunk_tokens):
-                found = self._network.embed([tokens[i].ids for i in chunk]).float()
+            for width, chunk in plan_buckets([len(row) for row in rows], self._spec.chunk_tokens, self._spec.max_length):
+                found = self._network.embed([rows[i] for i in chunk], width).float()
                 if self._spec.normalize:
                     found = torch.nn.functional.normalize(found, dim=1)
                 if vectors is None:
-                    vectors = np.empty((len(tokens), found.shape[1]), dtype=np.float32)
+                    vectors = np.empty((len(rows), found.shape[1]), dtype=np.float32)
                 vectors[chunk] = found.cpu().numpy()
-                self.counts.padded_tokens += len(chunk) * lengths[chunk[0]]
-        assert vectors is not None  # noqa: S101 - there is a text, hence a chunk
-        _refuse_non_finite(vectors, list(row_of))
-        self.counts.texts += len(texts)
-        self.counts.tokens += sum(lengths)
-        self.counts.truncated += sum(item.truncated for item in tokens)
-        found_rows: NDArray[np.float32] = vectors[rows]
-        return found_rows
+                self.counts.padded_tokens += len(chunk) * width
+        assert vectors is not None  # noqa: S101 - there is a row, hence a chunk
+        return vectors
 
 
 def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: str | None, device: str) -> TorchEncoder:

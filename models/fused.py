@@ -4,6 +4,9 @@ For the two layouts that matter here, Mistral-like decoders (Mistral, Llama, Qwe
 layers are walked by hand over `kernels.py`. Where only one position of a text is pooled, the last layer is computed for that
 position alone. Everything else (Gemma, dropout inside a fully trained encoder, rows longer than a sliding window, autocast)
 goes through transformers, whose result is also the oracle of the tests.
+
+In inference mode (encoding), and at one padded width, a text's vector has the same bits whatever texts share its batch: every
+row of oneDNN's product of many rows is that of few.
 """
 
 from __future__ import annotations
@@ -109,9 +112,9 @@ def _encode(core: Any, ids: Tensor, lengths: Tensor, rows: Tensor, place: Tensor
 
 
 def _padding(keys: Tensor, lengths: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """(rows, 1, tokens), minus infinity at padding; None if nothing is padded."""
+    """(rows, 1, tokens), minus infinity at padding; None if nothing is padded, but for encoding: the path is another."""
     padded = keys >= lengths.unsqueeze(1)
-    return _bias(padded, dtype).unsqueeze(1) if bool(padded.any()) else None
+    return _bias(padded, dtype).unsqueeze(1) if torch.is_inference_mode_enabled() or bool(padded.any()) else None
 
 
 def _bias(masked: Tensor, dtype: torch.dtype) -> Tensor:
@@ -129,6 +132,8 @@ def _rms(module: Any, x: Tensor) -> Tensor:
 def _linear(module: Any, x: Tensor) -> Tensor:
     """A linear layer with or without an adapter of peft's on it; x (..., i) -> (..., o)."""
     flat = x.reshape(-1, x.shape[-1])
+    if len(flat) == 1 and torch.is_inference_mode_enabled():  # oneDNN takes another kernel for a single row
+        return _linear(module, x.expand(2, *x.shape[1:]))[:1]
     base = getattr(module, "base_layer", module)
     if base is module or module.disable_adapters or not module.active_adapters:
         found = plain_linear(flat, base.weight, base.bias)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from models.adapter import is_adapter, restore_adapter, restore_full
 from models.backbone import BackboneError, read_config
@@ -36,14 +36,17 @@ class Network:
     fuse: bool = True
     """Whether `fused.py` may do it; False is the oracle of the tests."""
 
-    def embed(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Vectors (len(rows), dim), float32 at least, not normalised; gradients flow if they are enabled."""
+    def embed(self, rows: Sequence[Sequence[int]], width: int | None = None) -> Tensor:
+        """Vectors (len(rows), dim), float32 at least, not normalised; gradients flow if they are enabled.
+
+        Rows are padded to `width` tokens; None: to the longest of them.
+        """
         import torch
 
         from models import fused
 
         lengths = torch.tensor([len(row) for row in rows])
-        longest = int(lengths.max())
+        longest = width or int(lengths.max())
         ids = torch.full((len(rows), longest), self.pad_id, dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
@@ -84,6 +87,34 @@ def plan_chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
             chunks.append([index])
             longest = lengths[index]
     return chunks
+
+
+class Bucket(NamedTuple):
+    """Rows of one padded width."""
+
+    width: int
+    rows: list[int]
+
+
+def plan_buckets(lengths: Sequence[int], budget: int, limit: int) -> list[Bucket]:
+    """Like `plan_chunks`, but the padded width of a row follows from its own length alone, never from its neighbours.
+
+    Widths are eight to an octave (4 % padding on average), `limit` at most.
+    """
+    widths = [min(limit, _width(length)) for length in lengths]
+    buckets: list[Bucket] = []
+    for index in sorted(range(len(widths)), key=lambda i: (-widths[i], i)):
+        width = widths[index]
+        if buckets and buckets[-1].width == width and (len(buckets[-1].rows) + 1) * width <= budget:
+            buckets[-1].rows.append(index)
+        else:
+            buckets.append(Bucket(width, [index]))
+    return buckets
+
+
+def _width(length: int) -> int:
+    step = 1 << max(0, length.bit_length() - 4)
+    return -(-length // step) * step
 
 
 def load_model(

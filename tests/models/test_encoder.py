@@ -13,7 +13,7 @@ import pytest
 
 from models.backbone import BackboneError, Folder
 from models.encoder import EncoderSpec, load_encoder
-from models.network import plan_chunks
+from models.network import plan_buckets, plan_chunks
 from models.pooling import Cls, LastToken, Mean, WeightedMean
 
 POOLINGS = (LastToken("last_token"), Mean("mean"), WeightedMean("weighted_mean"), Cls("cls"))
@@ -164,3 +164,45 @@ def test_chunks_hold_every_row_once_within_the_budget(budget: int) -> None:
     assert sorted(i for chunk in chunks for i in chunk) == list(range(len(lengths)))
     assert all(len(chunk) == 1 or len(chunk) * max(lengths[i] for i in chunk) <= budget for chunk in chunks)
     assert [max(lengths[i] for i in chunk) for chunk in chunks] == sorted((lengths[c[0]] for c in chunks), reverse=True)
+
+
+@pytest.mark.parametrize("budget", [1, 7, 64, 10_000])
+def test_buckets_hold_every_row_once_at_a_width_of_its_own(budget: int) -> None:
+    lengths = [5, 1, 9, 9, 3, 2, 64, 7, 500, 512, 130, 131, 17]
+    buckets = plan_buckets(lengths, budget, 512)
+    width = {i: bucket.width for bucket in buckets for i in bucket.rows}
+
+    assert sorted(i for bucket in buckets for i in bucket.rows) == list(range(len(lengths)))
+    assert all(len(rows) == 1 or len(rows) * width <= budget for width, rows in buckets)
+    assert all(length <= width[i] <= min(512, 1.125 * length) for i, length in enumerate(lengths))
+    assert [plan_buckets([length], budget, 512)[0].width for length in lengths] == [width[i] for i in range(len(lengths))]
+    assert plan_buckets([97], budget, 100)[0].width == 100
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("pooling", [LastToken("last_token"), Mean("mean")], ids=lambda p: p.kind)
+def test_a_vector_has_the_same_bits_in_any_company(
+    dtype: Any, pooling: Any, family: str, models_root: Path, backbone: Callable[[str], Folder]
+) -> None:
+    """Alone, in a subset, permuted: what lets a store keep texts one by one. transformers' own pass (Gemma) need not hold."""
+    encoder = load_encoder(spec_of(backbone(family), dtype=dtype, pooling=pooling), [], str(models_root), "cpu")
+    draw = np.random.default_rng(0)
+    texts = [" ".join(draw.choice(["tide", "moon", "of", "sea"], size)) for size in draw.integers(1, 60, 80)]
+    whole = dict(zip(texts, encoder.encode(texts), strict=True))
+    if family == "gemma" and not encoder.steady:
+        return
+
+    assert encoder.steady
+    for part in ([texts[3]], texts[::-1], texts[10:13], list(draw.permutation(texts))[:37]):
+        np.testing.assert_array_equal(encoder.encode(part), [whole[text] for text in part])
+
+
+def test_the_probe_notices_an_encoder_that_is_not_steady(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    encoder = load_encoder(spec_of(backbone("bert")), [], str(models_root), "cpu")
+    embed = encoder._network.embed
+    encoder._network.embed = lambda rows, width=None: embed(rows, width) * (1 + len(rows) / 1024)  # type: ignore[method-assign]
+    encoder._spec = replace(encoder._spec, normalize=False)
+    counts = replace(encoder.counts)
+
+    assert not encoder.steady
+    assert encoder.counts == counts
