@@ -8,8 +8,11 @@ A shard is an immutable file named by the SHA-256 of its bytes, written aside an
 leaves nothing that looks finished, a damaged one is recognised when it is first read, removed and encoded again. Deleting a
 shard that somebody reads is safe on POSIX, which is how the store stays within its bound.
 
-A vector depends in its last bits on which texts shared its batch. What comes out of the store was computed in another batch
-than a run without one would have used; scores agree to about 1e-6, not to the byte.
+Where an encoder is *steady* (a text's vector has the same bits in any company, which `models.encoder` tries out when asked),
+texts are kept one by one and what comes out of the store is, bit for bit, what encoding would have given. Where it is not (some
+GPU kernels, transformers' own forward pass), a vector is found again only by the very call that made it: the same distinct
+texts in the same order, as in a rerun, in an arm that shares the checkpoint, in a task that shares the corpus. Either way a
+store that is cold, warm, half evicted or damaged gives the same payload.
 """
 
 from __future__ import annotations
@@ -53,15 +56,18 @@ class Shard:
 class StoredEncoder:
     """An encoder that remembers, to be used in place of the one it wraps."""
 
-    def __init__(self, encoder: Encoder, root: Path, precision: Precision, max_bytes: int, shard_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self, encoder: Encoder, root: Path, precision: Precision, max_bytes: int, shard_bytes: int = 64 << 20, *, steady: bool
+    ) -> None:
         """`max_bytes` bounds everything below `root`, over all encoders; `float16` halves it and rounds every vector.
 
-        Raises StoreError if the bound does not hold two shards.
+        `steady`: whether the encoder gives a text the same bits in any company. Raises StoreError if the bound does
+        not hold two shards.
         """
         if max_bytes < 2 * shard_bytes:
             raise StoreError(f"{root}: {max_bytes} bytes do not hold two shards of {shard_bytes}; raise the bound")
         self.inner, self.root, self.precision = encoder, root, precision
-        self.max_bytes, self.shard_bytes = max_bytes, shard_bytes
+        self.max_bytes, self.shard_bytes, self.steady = max_bytes, shard_bytes, steady
         # Rounded vectors are other vectors: whoever compares identities must see it.
         self.identity = encoder.identity if precision == "float32" else fingerprint([encoder.identity, precision])
         self.damaged = 0
@@ -82,9 +88,12 @@ class StoredEncoder:
         row_of: dict[str, int] = {}
         rows = np.array([row_of.setdefault(text, len(row_of)) for text in texts], dtype=np.int64)
         distinct = list(row_of)
-        keys = np.array([text_key(text) for text in distinct], dtype=f"S{KEY_BYTES}")
+        call = b"" if self.steady else call_key(distinct)
+        keys = np.array([text_key(text, call) for text in distinct], dtype=f"S{KEY_BYTES}")
         found = self._read(keys)
         missing = np.flatnonzero(~found.known)
+        if len(missing) and not self.steady:
+            missing = np.arange(len(keys))  # a part of a call is another call
         self.counts.stored += len(texts) - int(np.isin(rows, missing).sum())
         vectors = found.vectors
         if len(missing):
@@ -147,9 +156,14 @@ class Found:
     vectors: NDArray[np.float32] | None
 
 
-def text_key(text: str) -> bytes:
-    """The key of a rendered text."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
+def text_key(text: str, call: bytes = b"") -> bytes:
+    """The key of a rendered text, in any call or in that one alone."""
+    return hashlib.sha256(call + text.encode("utf-8", "surrogatepass")).digest()[:KEY_BYTES]
+
+
+def call_key(texts: Sequence[str]) -> bytes:
+    """The key of a whole call: its texts in order."""
+    return hashlib.sha256(b"".join(text_key(text) for text in texts)).digest()
 
 
 def write_shard(folder: Path, keys: NDArray[np.bytes_], vectors: NDArray[Any]) -> Path:

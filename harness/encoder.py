@@ -34,7 +34,11 @@ class Encoder(Protocol):
 
     identity: str
     """Fingerprint of all that decides a vector: weights digest, pooling, length, dtype, tokenizer, batch plan."""
-    counts: EncodeCounts
+
+    @property
+    def counts(self) -> EncodeCounts:
+        """What encoding cost so far."""
+        ...
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors of shape (len(texts), dimensions), float32, rows in the order of `texts`."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness.identity import FINGERPRINT_LENGTH
 from harness.record import RECORD_FILE
+from harness.runtime import EMBEDDINGS
 from harness.store import PARTIAL, lock_file
 from harness.sweep_record import SWEEP_FILE, SweepRecord, read_sweep
 
@@ -22,7 +23,7 @@ PINS = "pins"
 COMPOSED = "composed"
 LOCKS = "locks"
 SWEEPS = "sweeps"
-_NOT_STEPS = (PINS, COMPOSED, LOCKS, SWEEPS, "embeddings")
+_NOT_STEPS = (PINS, COMPOSED, LOCKS, SWEEPS, EMBEDDINGS)
 _FINGERPRINT = re.compile(rf"[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
 _LOCK = re.compile(rf"(?P<step>.+)-(?P<fingerprint>[0-9a-f]{{{FINGERPRINT_LENGTH}}})")
 

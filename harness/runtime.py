@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt
 
+EMBEDDINGS = "embeddings"  # folder of vectors in a store
+
 
 @dataclass(frozen=True)
 class Price:
@@ -74,6 +76,8 @@ class Runtime:
     """Where the projection of finished runs onto W&B goes."""
     project: str
     """W&B project of that projection."""
+    embeddings: Annotated[float, Gt(0)] | None = None
+    """GB of vectors kept in `store` for evaluations to come, the least recently used deleted first; None: none are kept."""
     server: Server | None = None
     """Who answers a live generator; None: nobody, only recordings are asked."""
 

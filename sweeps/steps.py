@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.identity import fingerprint
+from harness.runtime import EMBEDDINGS
 from harness.step import Body, Step, Work
 from sweeps.plan import EvaluateSpec, sources
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from generators.mined import MinedSpec
     from generators.mixture import MixSpec
     from generators.synthesize import SynthesizeSpec
+    from harness.encoder import Encoder
+    from harness.runtime import Runtime
     from models.encoder import EncoderSpec, TorchEncoder
     from models.train import TrainingSpec
 
@@ -101,16 +104,31 @@ def _use_threads(work: Work) -> None:
     torch.set_num_threads(work.runtime.threads)
 
 
+SHARD_BYTES = 64 << 20
+
+
+def _remembering(encoder: TorchEncoder, runtime: Runtime) -> Encoder:
+    """The encoder with the store of embeddings before it, if the runtime has room for one."""
+    if runtime.embeddings is None:
+        return encoder
+    from harness.embeddings import StoredEncoder
+
+    room = int(runtime.embeddings * 1e9)
+    root = runtime.store_path / EMBEDDINGS
+    return StoredEncoder(encoder, root, "float32", room, min(SHARD_BYTES, room // 4), steady=encoder.steady)
+
+
 _resident: dict[str, Any] = {}
 
 
-def _encoder(spec: EncoderSpec, checkpoints: Sequence[Path], work: Work) -> TorchEncoder:
+def _encoder(spec: EncoderSpec, checkpoints: Sequence[Path], work: Work) -> Encoder:
     """The encoder of a checkpoint; the last one is kept. Checkpoints are named by their folder, whose bytes were verified."""
     from models.encoder import load_encoder
 
-    key = fingerprint([spec, [str(path) for path in checkpoints], work.runtime.device])
+    runtime = work.runtime
+    key = fingerprint([spec, [str(path) for path in checkpoints], runtime.device, runtime.store, runtime.embeddings])
     if key not in _resident:
         _resident.clear()  # before loading the next: two do not fit where one barely does
-        _resident[key] = load_encoder(spec, checkpoints, work.runtime.models, work.runtime.device)
-    encoder: TorchEncoder = _resident[key]
+        _resident[key] = _remembering(load_encoder(spec, checkpoints, runtime.models, runtime.device), runtime)
+    encoder: Encoder = _resident[key]
     return encoder

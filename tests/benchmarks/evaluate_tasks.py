@@ -111,7 +111,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as store:
         for spec in plan_tasks(suite, str(DATA)):
-            evaluate_once = StoredEncoder(encoder, Path(store), "float32", 4 << 30)
+            evaluate_once = StoredEncoder(encoder, Path(store), "float32", 4 << 30, steady=encoder.steady)
             row = {"cold": ours(spec, evaluate_once), "warm": ours(spec, evaluate_once), "peer": peer(spec)}
             rows.append(row)
             print(spec.name, json.dumps(row))

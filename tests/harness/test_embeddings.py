@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.embeddings import KEY_BYTES, StoredEncoder, StoreError, keep_within, open_shard, text_key, write_shard
+from harness.embeddings import KEY_BYTES, StoredEncoder, StoreError, call_key, keep_within, open_shard, text_key, write_shard
 from harness.instructions import Natural, NoInstruction
 from harness.scores import read_scores
 from harness.tasks import TaskSpec
@@ -24,8 +25,8 @@ from harness.tasks import TaskSpec
 SMALL = {"max_bytes": 1 << 20, "shard_bytes": 1 << 16}
 
 
-def stored(encoder: Any, root: Path, precision: Any = "float32", **bounds: int) -> StoredEncoder:
-    return StoredEncoder(encoder, root, precision, **{**SMALL, **bounds})
+def stored(encoder: Any, root: Path, precision: Any = "float32", *, steady: bool = True, **bounds: int) -> StoredEncoder:
+    return StoredEncoder(encoder, root, precision, **{**SMALL, **bounds}, steady=steady)
 
 
 def shards(root: Path) -> list[Path]:
@@ -163,7 +164,7 @@ def test_recently_used_shards_outlive_older_ones(tmp_path: Path) -> None:
 
 def test_a_bound_that_holds_no_two_shards_is_refused(words: Any, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="do not hold two shards"):
-        StoredEncoder(words, tmp_path, "float32", max_bytes=100, shard_bytes=60)
+        StoredEncoder(words, tmp_path, "float32", max_bytes=100, shard_bytes=60, steady=True)
 
 
 def test_keys_that_end_in_zero_bytes_are_kept_apart(tmp_path: Path) -> None:
@@ -173,6 +174,40 @@ def test_keys_that_end_in_zero_bytes_are_kept_apart(tmp_path: Path) -> None:
     shard = open_shard(write_shard(tmp_path, keys, np.arange(4, dtype=np.float32)[:, None]))
 
     assert [float(shard.vectors[np.searchsorted(shard.keys, key)][0]) for key in keys] == [0, 1, 2, 3]
+
+
+class Neighbourly:
+    """An encoder whose vectors depend on the whole call, as those of some GPU kernels do in their last bits."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.identity, self.counts, self.calls = inner, "neighbourly", inner.counts, 0
+
+    def encode(self, texts: Sequence[str]) -> Any:
+        self.calls += 1
+        noise = int.from_bytes(call_key(list(texts))[:4], "big") / 2**40
+        return (self.inner.encode(texts) + noise).astype(np.float32)
+
+    def token_ids(self, text: str) -> list[int]:
+        return list(self.inner.token_ids(text))
+
+
+def test_vectors_that_depend_on_their_call_are_found_by_that_call_alone(words: Any, tmp_path: Path) -> None:
+    """Also when part of what a call kept is gone: it is encoded again as a whole."""
+    encoder = Neighbourly(words)
+    first, second = ["a", "b", "c"], ["b", "c", "d"]
+    plain = [encoder.encode(texts) for texts in (first, second)]
+    kept = stored(encoder, tmp_path, steady=False, max_bytes=2048, shard_bytes=450)
+    rounds = [[kept.encode(texts) for texts in (first, second, first)] for _ in range(2)]
+
+    assert not np.array_equal(plain[0][1], plain[1][0]), "premise: the same text in two calls"
+    for found in rounds:
+        for vectors, expected in zip(found, [*plain, plain[0]], strict=True):
+            assert np.array_equal(vectors, expected)
+    assert encoder.calls == 4, "two plain, two through the store"
+    shards(tmp_path)[0].unlink()
+    assert np.array_equal(kept.encode(first), plain[0])
+    assert np.array_equal(kept.encode(second), plain[1])
+    assert encoder.calls == 5
 
 
 WRITER = textwrap.dedent(
@@ -189,7 +224,7 @@ WRITER = textwrap.dedent(
             return np.array([[len(t), sum(map(ord, t)), i] for i, t in enumerate(texts)], dtype=np.float32)[:, :2]
         def token_ids(self, text): return [1]
 
-    encoder = StoredEncoder(Slow(), Path(sys.argv[1]), "float32", 1 << 30, 1 << 12)
+    encoder = StoredEncoder(Slow(), Path(sys.argv[1]), "float32", 1 << 30, 1 << 12, steady=True)
     lane, n = sys.argv[2], int(sys.argv[3])
     print("ready", flush=True)
     for i in range(n):
