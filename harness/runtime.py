@@ -49,6 +49,18 @@ class Server:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """Where a served embedding model answers."""
+
+    model: str
+    """The model's name, as the server knows it."""
+    url: str
+    """Base of the OpenAI-compatible interface, such as `http://localhost:8000/v1`."""
+    key_variable: str | None
+    """The environment variable that holds the key; None: the server wants none. Keys stand nowhere else."""
+
+
+@dataclass(frozen=True)
 class Runtime:
     """Where to read, where to write, and on what to run."""
 
@@ -78,6 +90,8 @@ class Runtime:
     """W&B project of that projection."""
     embeddings: Annotated[float, Gt(0)] | None = None
     """GB of vectors kept in `store` for evaluations to come, the least recently used deleted first; None: none are kept."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """Servers of embedding models (`model=server`)."""
     server: Server | None = None
     """Who answers a live generator; None: nobody, only recordings are asked."""
 
@@ -85,3 +99,7 @@ class Runtime:
     def store_path(self) -> Path:
         """The store as an absolute path."""
         return Path(self.store).expanduser().resolve()
+
+    def endpoint(self, model: str) -> Endpoint | None:
+        """Where a served model answers; None if no server is named for it."""
+        return next((endpoint for endpoint in self.endpoints if endpoint.model == model), None)

@@ -21,6 +21,8 @@ from annotated_types import Gt
 
 from harness.encoder import EncodeCounts
 from harness.identity import fingerprint
+from harness.instructions import InstructionFormat
+from harness.runtime import Endpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,25 +42,38 @@ class ServerSpec:
     """A model behind a server, as far as it can be stated."""
 
     kind: Literal["server"]
-    model: str
-    """The name the server knows it by."""
+    name: str
+    """What the server calls it."""
     revision: str
     """What you believe it runs: part of the identity, since nothing else about the weights is known."""
     dimensions: Annotated[int, Gt(0)] | None
     """Asked for, where the model can shorten its vectors; None: its own."""
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """`conf/model/server.yaml`: an arm that is judged and not trained."""
+
+    kind: Literal["server"]
+    name: str
+    revision: str
+    dimensions: Annotated[int, Gt(0)] | None
+    instruction: InstructionFormat
+
+    def encoder(self) -> ServerSpec:
+        """The part that decides vectors."""
+        return ServerSpec(self.kind, self.name, self.revision, self.dimensions)
+
+
 class ServerEncoder:
     """Vectors over HTTP, in batches and in parallel; rows in the order of the texts."""
 
-    def __init__(
-        self, spec: ServerSpec, address: str, key_variable: str = "OPENAI_API_KEY", batch: int = 64, parallel: int = 4
-    ) -> None:
-        """`address` is the base, such as `http://localhost:8000/v1`; `key_variable` names where the key is, if any."""
-        self.spec, self.address = spec, address.rstrip("/")
+    def __init__(self, spec: ServerSpec, endpoint: Endpoint, batch: int = 64, parallel: int = 4) -> None:
+        """`endpoint` says where it answers and which variable of the environment holds the key, if any."""
+        self.spec, self.address = spec, endpoint.url.rstrip("/")
         self.identity = fingerprint(spec)
         self.counts = EncodeCounts()
-        self._key_variable, self._batch, self._parallel = key_variable, batch, parallel
+        self._key_variable, self._batch, self._parallel = endpoint.key_variable, batch, parallel
 
     def token_ids(self, text: str) -> list[int]:  # noqa: ARG002 - the interface's
         """Empty: the protocol does not tell."""
@@ -88,7 +103,7 @@ class ServerEncoder:
             yield texts[start : start + self._batch]
 
     def _request(self, texts: list[str]) -> tuple[NDArray[np.float32], int]:
-        body: dict[str, Any] = {"model": self.spec.model, "input": texts, "encoding_format": "base64"}
+        body: dict[str, Any] = {"model": self.spec.name, "input": texts, "encoding_format": "base64"}
         if self.spec.dimensions is not None:
             body["dimensions"] = self.spec.dimensions
         answer = self._post(json.dumps(body).encode())
@@ -110,7 +125,7 @@ class ServerEncoder:
 
     def _post(self, body: bytes) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get(self._key_variable):
+        if key := os.environ.get(self._key_variable or ""):
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(f"{self.address}/embeddings", body, headers)  # noqa: S310 - http by intention
         wait = FIRST_WAIT

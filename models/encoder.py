@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt
 
@@ -53,6 +53,7 @@ class EncoderSpec:
 class ModelSpec:
     """One `conf/model/<name>.yaml`: a backbone with its habits."""
 
+    kind: Literal["local"]
     backbone: Backbone
     pooling: Pooling
     attention: Attention

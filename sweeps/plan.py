@@ -11,7 +11,7 @@ import nothing heavy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from harness.config import ConfigError, Problem
 from harness.identity import canonical
 from harness.instructions import InstructionFormat
 from harness.runtime import Runtime
+from harness.server import ServedModel, ServerSpec
 from harness.step import Step
 from harness.tasks import TaskSpec, plan_tasks
 from models import backbone
 from models.backbone import Backbone
-from models.encoder import EncoderSpec
+from models.encoder import EncoderSpec, ModelSpec
 from models.train import TrainingSpec
 from sweeps.spec import Natural, NoTraining, Pretraining, RunSpec
 
@@ -38,7 +39,7 @@ VERSIONS = {"synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "pretrain": 1,
 class EvaluateSpec:
     """What an evaluate step computes, besides the checkpoints it reads."""
 
-    encoder: EncoderSpec
+    encoder: EncoderSpec | ServerSpec
     instruction: InstructionFormat
     task: TaskSpec
 
@@ -48,7 +49,10 @@ def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     problems: list[Problem] = []
     model, natural, pretrain = spec.model, spec.natural, spec.pretrain
     try:
-        model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
+        if isinstance(model, ServedModel):
+            problems += _served_problems(spec, model, runtime)
+        else:
+            model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
     except backbone.BackboneError as error:
         problems.append(Problem("model.backbone", str(error)))
     try:
@@ -68,6 +72,15 @@ def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     if problems:
         raise ConfigError(problems)
     return replace(spec, model=model, natural=natural, pretrain=pretrain)
+
+
+def _served_problems(spec: RunSpec, model: ServedModel, runtime: Runtime) -> Iterator[Problem]:
+    if runtime.endpoint(model.name) is None:
+        remedy = f"runtime.endpoints=[{{model: {model.name}, url: http://HOST/v1, key_variable: null}}]"
+        yield Problem("runtime.endpoints", f"has no server for model.name {model.name!r}; say where it answers: {remedy}")
+    for stage in ("pretrain", "finetune"):
+        if not isinstance(getattr(spec, stage), NoTraining):
+            yield Problem(stage, f"model.kind is server, which cannot be trained; choose {stage}=none")
 
 
 def sources(runtime: Runtime) -> Path | None:
@@ -147,6 +160,7 @@ def _pairs_step(spec: Natural, label: str) -> Step:
 
 def _pretraining(spec: RunSpec, stage: Pretraining) -> TrainingSpec:
     model = spec.model
+    assert isinstance(model, ModelSpec)  # noqa: S101 - `pin` refused to train anything else
     return TrainingSpec(
         model.backbone, stage.pooling, model.attention, stage.adapter, stage.instruction, model.max_length, model.dtype,
         stage.train, stage.seed,
@@ -155,6 +169,7 @@ def _pretraining(spec: RunSpec, stage: Pretraining) -> TrainingSpec:
 
 def _finetuning(spec: RunSpec) -> TrainingSpec:
     model = spec.model
+    assert isinstance(model, ModelSpec)  # noqa: S101 - `pin` refused to train anything else
     assert not isinstance(spec.finetune, NoTraining)  # noqa: S101 - for the type checker: the caller looked
     return TrainingSpec(
         model.backbone, model.pooling, model.attention, model.adapter, model.instruction, model.max_length, model.dtype,

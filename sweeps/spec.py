@@ -21,6 +21,7 @@ from harness.config import decode
 from harness.instructions import InstructionFormat
 from harness.kinds import BY_KIND
 from harness.runtime import Runtime
+from harness.server import ServedModel
 from harness.tasks import Suite
 from models.adapter import Adapter
 from models.encoder import ModelSpec
@@ -64,7 +65,8 @@ class RunSpec:
     natural: Natural
     """What stands for labelled data in the mix."""
     data: MixSpec
-    model: ModelSpec
+    model: Annotated[ModelSpec | ServedModel, BY_KIND]
+    """A backbone of ours to train and judge, or a model behind a server, judged only."""
     pretrain: Annotated[Pretraining | NoTraining, BY_KIND]
     finetune: Annotated[TrainSpec | NoTraining, BY_KIND]
     eval: Suite

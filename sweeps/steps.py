@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.identity import fingerprint
 from harness.runtime import EMBEDDINGS
+from harness.server import ServerEncoder, ServerSpec
 from harness.step import Body, Step, Work
 from sweeps.plan import EvaluateSpec, sources
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from generators.synthesize import SynthesizeSpec
     from harness.encoder import Encoder
     from harness.runtime import Runtime
-    from models.encoder import EncoderSpec, TorchEncoder
+    from models.encoder import EncoderSpec
     from models.train import TrainingSpec
 
 PAIRS = "pairs.parquet"
@@ -105,30 +106,34 @@ def _use_threads(work: Work) -> None:
 
 
 SHARD_BYTES = 64 << 20
+_resident: dict[str, Any] = {}
 
 
-def _remembering(encoder: TorchEncoder, runtime: Runtime) -> Encoder:
+def _encoder(spec: EncoderSpec | ServerSpec, checkpoints: Sequence[Path], work: Work) -> Encoder:
+    """The encoder of a checkpoint; the last one is kept. Checkpoints are named by their folder, whose bytes were verified."""
+    runtime = work.runtime
+    key = fingerprint([spec, [str(path) for path in checkpoints], runtime.device, runtime.store, runtime.embeddings])
+    if key not in _resident:
+        _resident.clear()  # before loading the next: two do not fit where one barely does
+        if isinstance(spec, ServerSpec):
+            endpoint = runtime.endpoint(spec.name)
+            assert endpoint is not None  # noqa: S101 - `pin` looked
+            # Nobody knows a server's batches: a text's first answer is kept, so that it is paid for once.
+            _resident[key] = _remembering(ServerEncoder(spec, endpoint), runtime, steady=True)
+        else:
+            from models.encoder import load_encoder
+
+            local = load_encoder(spec, checkpoints, runtime.models, runtime.device)
+            _resident[key] = _remembering(local, runtime, steady=runtime.embeddings is not None and local.steady)
+    encoder: Encoder = _resident[key]
+    return encoder
+
+
+def _remembering(encoder: Encoder, runtime: Runtime, *, steady: bool) -> Encoder:
     """The encoder with the store of embeddings before it, if the runtime has room for one."""
     if runtime.embeddings is None:
         return encoder
     from harness.embeddings import StoredEncoder
 
     room = int(runtime.embeddings * 1e9)
-    root = runtime.store_path / EMBEDDINGS
-    return StoredEncoder(encoder, root, "float32", room, min(SHARD_BYTES, room // 4), steady=encoder.steady)
-
-
-_resident: dict[str, Any] = {}
-
-
-def _encoder(spec: EncoderSpec, checkpoints: Sequence[Path], work: Work) -> Encoder:
-    """The encoder of a checkpoint; the last one is kept. Checkpoints are named by their folder, whose bytes were verified."""
-    from models.encoder import load_encoder
-
-    runtime = work.runtime
-    key = fingerprint([spec, [str(path) for path in checkpoints], runtime.device, runtime.store, runtime.embeddings])
-    if key not in _resident:
-        _resident.clear()  # before loading the next: two do not fit where one barely does
-        _resident[key] = _remembering(load_encoder(spec, checkpoints, runtime.models, runtime.device), runtime)
-    encoder: Encoder = _resident[key]
-    return encoder
+    return StoredEncoder(encoder, runtime.store_path / EMBEDDINGS, "float32", room, min(SHARD_BYTES, room // 4), steady=steady)

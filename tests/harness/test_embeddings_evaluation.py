@@ -79,7 +79,7 @@ def test_a_kill_a_damaged_shard_and_two_at_once_leave_every_payload_as_it_was(tm
         time.sleep(0.002)
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
-    shard = sorted(store.rglob("*.shard"))[0]
+    shard = min(store.rglob("*.shard"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
     both = [(evaluation(store, tmp_path / f"both{i}", names), names) for i, names in enumerate((JUDGED, JUDGED[::-1]))]
     spent = [counts(process) for process, _ in both]

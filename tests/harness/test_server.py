@@ -14,11 +14,16 @@ import numpy as np
 import pytest
 
 from harness import server
+from harness.runtime import Endpoint
 from harness.scores import read_scores
 from harness.server import ServerEncoder, ServerError, ServerSpec
 from harness.tasks import TaskSpec
 
 SPEC = ServerSpec("server", "words", "1", None)
+
+
+def at(url: str) -> Endpoint:
+    return Endpoint("words", url, "OPENAI_API_KEY")
 
 
 @dataclass
@@ -87,7 +92,7 @@ def test_a_served_model_scores_as_the_local_one(
     name: str, encoding: str, service: Service, words: Any, quick_specs: dict[str, TaskSpec], judge: Any
 ) -> None:
     service.encoding = encoding
-    remote = ServerEncoder(SPEC, service.address, batch=7)
+    remote = ServerEncoder(SPEC, at(service.address), batch=7)
     served = read_scores(judge(quick_specs[name], remote) / "scores.json")
 
     assert served == read_scores(judge(quick_specs[name], words) / "scores.json")
@@ -111,7 +116,7 @@ def test_responses_of_this_server_are_openai_s(service: Service, words: Any) -> 
 
 def test_rows_keep_their_order_and_texts_are_sent_once(service: Service, words: Any) -> None:
     texts = [f"text {i % 10}" for i in range(35)]
-    found = ServerEncoder(SPEC, service.address + "/", batch=3, parallel=5).encode(texts)
+    found = ServerEncoder(SPEC, at(service.address + "/"), batch=3, parallel=5).encode(texts)
 
     assert np.array_equal(found, words.encode(texts))
     assert sorted(text for body in service.bodies for text in body["input"]) == sorted(set(texts))
@@ -119,7 +124,7 @@ def test_rows_keep_their_order_and_texts_are_sent_once(service: Service, words: 
 
 def test_busy_servers_are_asked_again(service: Service, words: Any) -> None:
     service.faults = {0: (429, {"Retry-After": "0.01"}), 1: (503, {}), 2: (500, {})}
-    found = ServerEncoder(SPEC, service.address, parallel=1).encode(["a"])
+    found = ServerEncoder(SPEC, at(service.address), parallel=1).encode(["a"])
 
     assert np.array_equal(found, words.encode(["a"]))
     assert len(service.bodies) == 4
@@ -132,16 +137,16 @@ def test_busy_servers_are_asked_again(service: Service, words: Any) -> None:
 def test_wrong_answers_are_refused(twist: str, message: str, service: Service) -> None:
     service.twist = twist
     with pytest.raises(ServerError, match=message):
-        ServerEncoder(SPEC, service.address).encode(["a", "b"])
+        ServerEncoder(SPEC, at(service.address)).encode(["a", "b"])
 
 
 def test_refusals_and_absence_name_the_address_and_never_the_key(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
     service.faults = {0: (401, {})}
     with pytest.raises(ServerError, match=r"/v1/embeddings: 401") as refused:
-        ServerEncoder(SPEC, service.address).encode(["a"])
+        ServerEncoder(SPEC, at(service.address)).encode(["a"])
     with pytest.raises(ServerError, match="is the server running") as absent:
-        ServerEncoder(SPEC, "http://127.0.0.1:9/v1").encode(["a"])
+        ServerEncoder(SPEC, at("http://127.0.0.1:9/v1")).encode(["a"])
 
     assert service.keys == ["Bearer sk-very-secret"]
     assert "secret" not in str(refused.value) + str(absent.value)
@@ -150,7 +155,7 @@ def test_refusals_and_absence_name_the_address_and_never_the_key(service: Servic
 def test_what_is_believed_of_the_server_is_its_identity(service: Service) -> None:
     specs = [SPEC, ServerSpec("server", "words", "2", None), ServerSpec("server", "words", "1", 16)]
 
-    assert len({ServerEncoder(spec, service.address).identity for spec in specs}) == 3
-    assert ServerEncoder(SPEC, service.address).identity == ServerEncoder(SPEC, "http://elsewhere/v1").identity
-    ServerEncoder(specs[2], service.address).encode(["a"])
+    assert len({ServerEncoder(spec, at(service.address)).identity for spec in specs}) == 3
+    assert ServerEncoder(SPEC, at(service.address)).identity == ServerEncoder(SPEC, at("http://elsewhere/v1")).identity
+    ServerEncoder(specs[2], at(service.address)).encode(["a"])
     assert service.bodies[-1]["dimensions"] == 16

@@ -12,7 +12,7 @@ from models.encoder import ModelSpec
 from models.train import TrainSpec
 
 CONF = Path(__file__).parents[2] / "conf"
-BACKBONES = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+BACKBONES = sorted(path.stem for path in (CONF / "model").glob("*.yaml") if path.stem != "server")
 GROUPS = {group: sorted(path.stem for path in (CONF / "model" / group).glob("*.yaml"))
           for group in ("pooling", "adapter", "instruction")}  # fmt: skip
 HABITS = {  # backbone: pooling, adapter, instruction, maximum length
