@@ -1,4 +1,7 @@
-"""Line 2.5: each of these traps has at least one test named after its number, and all of them pass unskipped."""
+"""Lines 2.5 and 5.3: each of these traps has at least one test named after its number, and all of them pass unskipped.
+
+python -m tests.acceptance.traps [NUMBER ... [WORD ...]]        words name further tests to run
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,9 @@ TRAPS = (*range(1, 12), *range(21, 26), 28, 31, 36, *range(43, 46), *range(48, 5
 
 def main() -> None:
     """Collect by name, check that no number is missing, run them."""
-    asked = tuple(int(text) for text in sys.argv[1:]) or TRAPS
-    expression = " or ".join(f"trap_{number:02d}_" for number in asked)
+    asked = tuple(int(text) for text in sys.argv[1:] if text.isdigit()) or TRAPS
+    words = [text for text in sys.argv[1:] if not text.isdigit()]
+    expression = " or ".join([*(f"trap_{number:02d}_" for number in asked), *words])
     base = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", expression]
     listed = subprocess.run([*base, "--collect-only", "-q"], cwd=REPOSITORY, capture_output=True, text=True, check=False).stdout
     found = {int(number) for number in re.findall(r"test_trap_(\d+)_", listed)}

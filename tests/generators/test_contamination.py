@@ -53,7 +53,7 @@ def leak(kind: str, text: str) -> str:
     }[kind]
 
 
-def test_each_kind_of_leak_is_found_by_the_methods_that_can(tmp_path: Path) -> None:
+def test_trap_38_each_kind_of_leak_is_found_by_the_methods_that_can(tmp_path: Path) -> None:
     """20 planted items, four of each kind."""
     kinds = {
         item.name: kind

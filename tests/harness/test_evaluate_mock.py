@@ -40,9 +40,31 @@ def given_class(base: type[Any], _: TaskSpec) -> type[Any]:
     return base
 
 
+def shipped_decoder() -> Any:
+    from harness.config import decode
+    from models.encoder import ModelSpec, load_encoder
+    from sweeps.compose import Composer
+
+    fields = Composer(Path(__file__).resolve().parents[2] / "conf").compose(["model=tiny"])["model"]
+    return load_encoder(decode(ModelSpec, fields).encoder(), [], None, "cpu")
+
+
 def test_mock_tasks_score_as_in_mteb_and_give_their_items_back(
     words: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judge_all(words, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+def test_mock_tasks_through_our_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same with the shipped decoder: tokens, pooling, widths and all."""
+    encoder = shipped_decoder()
+    judge_all(encoder, tmp_path, monkeypatch)
+
+    assert encoder.counts.tokens > 1000
+
+
+def judge_all(encoder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Aggregates (planned as their parts) and types without items are left to the plan, which refuses them."""
     with isolated("2.26.24", offline=True):
         tasks = mock_tasks()
@@ -53,7 +75,7 @@ def test_mock_tasks_score_as_in_mteb_and_give_their_items_back(
         monkeypatch.setattr(module, "task_class", partial(given_class, type(task)))
         out, spec = tmp_path / f"{len(judged)}", spec_of(task)
         out.mkdir()
-        evaluate(spec, NoInstruction("none"), words, out, None, silent, {})
+        evaluate(spec, NoInstruction("none"), encoder, out, None, silent, {})
         scores = read_scores(out / "scores.json")
         found = main_from_items(spec.task_type, spec.main, read_items(out / "items.parquet"))
         for row in scores.subsets:
