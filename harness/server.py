@@ -60,8 +60,8 @@ class ServedModel:
     dimensions: Annotated[int, Gt(0)] | None
     instruction: InstructionFormat
 
-    def encoder(self) -> ServerSpec:
-        """The part that decides vectors."""
+    def encoder(self, task_type: str = "") -> ServerSpec:  # noqa: ARG002 - the interface's
+        """The part that decides vectors: as the server sends them, for every type of task."""
         return ServerSpec(self.kind, self.name, self.revision, self.dimensions)
 
 

@@ -61,12 +61,15 @@ class ModelSpec:
     instruction: InstructionFormat
     max_length: Annotated[int, Ge(4)]
     normalize: bool
+    unnormalized: tuple[str, ...]
+    """Types of tasks that are judged on vectors of their own length, whatever `normalize` says."""
     dtype: Dtype
     chunk_tokens: Annotated[int, Gt(0)]
 
-    def encoder(self) -> EncoderSpec:
-        """The part that decides vectors."""
-        return EncoderSpec(**{field.name: getattr(self, field.name) for field in fields(EncoderSpec)})
+    def encoder(self, task_type: str = "") -> EncoderSpec:
+        """The part that decides vectors, as tasks of a type see them."""
+        parts = {field.name: getattr(self, field.name) for field in fields(EncoderSpec)}
+        return EncoderSpec(**parts | {"normalize": self.normalize and task_type not in self.unnormalized})
 
 
 class TorchEncoder:

@@ -18,9 +18,9 @@ from typing import Any
 
 from generators import mined
 from generators.mined import MinedSpec
-from harness.config import ConfigError, Problem
+from harness.config import ConfigError, Problem, nearest
 from harness.identity import canonical
-from harness.instructions import InstructionFormat
+from harness.instructions import TABLE, InstructionFormat
 from harness.runtime import Runtime
 from harness.server import ServedModel, ServerSpec
 from harness.step import Step
@@ -52,6 +52,7 @@ def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
         if isinstance(model, ServedModel):
             problems += _served_problems(spec, model, runtime)
         else:
+            problems += _type_problems(model)
             model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
     except backbone.BackboneError as error:
         problems.append(Problem("model.backbone", str(error)))
@@ -81,6 +82,12 @@ def _served_problems(spec: RunSpec, model: ServedModel, runtime: Runtime) -> Ite
     for stage in ("pretrain", "finetune"):
         if not isinstance(getattr(spec, stage), NoTraining):
             yield Problem(stage, f"model.kind is server, which cannot be trained; choose {stage}=none")
+
+
+def _type_problems(model: ModelSpec) -> Iterator[Problem]:
+    for name in model.unnormalized:
+        if name not in TABLE:
+            yield Problem("model.unnormalized", f"{name!r} is no type of task{nearest(name, TABLE)}")
 
 
 def sources(runtime: Runtime) -> Path | None:
@@ -142,11 +149,11 @@ _judgements: dict[tuple[str, str | None], tuple[EvaluateSpec, ...]] = {}
 
 def _judged(spec: RunSpec, runtime: Runtime) -> tuple[EvaluateSpec, ...]:
     """What is judged, made once for all seeds of an arm: a thousand runs share the objects, and so the text of each."""
-    encoder, instruction = spec.model.encoder(), spec.model.instruction
-    key = (canonical([encoder, instruction, spec.eval]), runtime.data)
+    instruction = spec.model.instruction
+    key = (canonical([spec.model, spec.eval]), runtime.data)
     if key not in _judgements:
         tasks = plan_tasks(spec.eval, runtime.data)
-        _judgements[key] = tuple(EvaluateSpec(encoder, instruction, task) for task in tasks)
+        _judgements[key] = tuple(EvaluateSpec(spec.model.encoder(task.task_type), instruction, task) for task in tasks)
     return _judgements[key]
 
 

@@ -7,7 +7,7 @@ STORE = "tests/harness/test_embeddings_evaluation.py"
 LINES = (
     Line(5, 1, "every task with real data: all-MiniLM-L6-v2 by our encoder within 0.05 points of published",
          pytest("-s", "tests/harness/test_evaluate_published.py")),
-    Line(5, 2, "main scores from item files alone; the same bytes twice, shuffled, beside another model, at batches of 1 and 64",
+    Line(5, 2, "main scores from item files alone; the same bytes twice, shuffled, beside another model, batches of 1 and 64",
          pytest("tests/harness/test_evaluate_same.py", "tests/harness/test_items.py")),
     Line(5, 3, "traps 28 to 50, each by its number, and mteb's text mock tasks through our encoder",
          ("python", "-m", "tests.acceptance.traps", *(str(number) for number in range(28, 51)), "mock_tasks")),

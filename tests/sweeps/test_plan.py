@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.config import ConfigError
 from harness.runtime import Runtime
 from harness.step import Step
 from sweeps.ablation import BASELINE, named
 from sweeps.compose import Composer
-from sweeps.plan import VERSIONS, plan
+from sweeps.plan import VERSIONS, pin, plan
 from sweeps.spec import Composed
 from sweeps.steps import BODIES
 
@@ -116,3 +117,18 @@ def test_fingerprints_of_the_baseline_are_golden(conf: Path, runtime: Runtime) -
     found = {label: step.key for label, step in planned(conf, runtime).items()}
 
     assert found == json.loads(GOLDEN.read_text())
+
+
+def test_types_judged_without_normalisation_change_their_own_tasks_alone(conf: Path, runtime: Runtime) -> None:
+    plain, found = planned(conf, runtime), planned(conf, runtime, ["model.unnormalized=[Classification]"])
+
+    assert changed(plain, found) == ["evaluate/QuickClassification"]
+    assert {label for label, step in found.items() if label in TASKS and not step.spec.encoder.normalize} == {
+        "evaluate/QuickClassification"
+    }
+
+
+def test_a_type_of_task_that_does_not_exist_is_refused(conf: Path, runtime: Runtime) -> None:
+    spec = Composed.of(Composer(conf).compose(["model.unnormalized=[Clasification]"])).decode_run()
+    with pytest.raises(ConfigError, match="'Clasification' is no type of task.*Classification"):
+        pin(spec, runtime)
