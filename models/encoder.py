@@ -7,11 +7,11 @@ encoder's identity covers all that decides a vector: spec, weights, adapters, to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
@@ -75,12 +75,17 @@ class ModelSpec:
 class TorchEncoder:
     """A backbone on this machine. Build it with `load_encoder`."""
 
-    def __init__(self, spec: EncoderSpec, network: Network, tokenizer: Tokenizer, identity: str) -> None:
-        self.identity = identity
+    def __init__(self, spec: EncoderSpec, network: Network, tokenizer: Tokenizer, digests: Mapping[str, Any]) -> None:
+        """`digests`: whatever else decides a vector, weights and tokenizer."""
+        self.identity = fingerprint({"spec": spec, **digests})
         self.counts = EncodeCounts()
-        self._spec = spec
+        self._spec, self._digests = spec, digests
         self._network = network
         self._tokenizer = tokenizer
+
+    def normalized(self, *, normalize: bool) -> TorchEncoder:
+        """An encoder over the same weights in memory whose vectors have length one, or their own."""
+        return TorchEncoder(replace(self._spec, normalize=normalize), self._network, self._tokenizer, self._digests)
 
     def token_ids(self, text: str) -> list[int]:
         """The ids the model sees for `text`."""
@@ -143,15 +148,12 @@ def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: st
     check_length(folder, spec.max_length)
     tokenizer = Tokenizer(folder, spec.max_length)
     model = load_model(folder, spec.attention, spec.dtype, checkpoints, resolve_device(device), merge_last=False)
-    identity = fingerprint(
-        {
-            "spec": spec,
-            "weights": weights_digest(folder),
-            "checkpoints": [folder_digest(checkpoint) for checkpoint in checkpoints],
-            "tokenizer": tokenizer_digest(folder),
-        }
-    )
-    return TorchEncoder(spec, Network(model, spec.pooling, pad_id(folder), resolve_device(device)), tokenizer, identity)
+    digests = {
+        "weights": weights_digest(folder),
+        "checkpoints": [folder_digest(checkpoint) for checkpoint in checkpoints],
+        "tokenizer": tokenizer_digest(folder),
+    }
+    return TorchEncoder(spec, Network(model, spec.pooling, pad_id(folder), resolve_device(device)), tokenizer, digests)
 
 
 def check_length(folder: Path, max_length: int) -> None:

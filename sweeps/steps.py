@@ -7,6 +7,7 @@ that the tasks of one checkpoint load it once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,21 +113,30 @@ _resident: dict[str, Any] = {}
 def _encoder(spec: EncoderSpec | ServerSpec, checkpoints: Sequence[Path], work: Work) -> Encoder:
     """The encoder of a checkpoint; the last one is kept. Checkpoints are named by their folder, whose bytes were verified."""
     runtime = work.runtime
-    key = fingerprint([spec, [str(path) for path in checkpoints], runtime.device, runtime.store, runtime.embeddings])
+    alike = spec if isinstance(spec, ServerSpec) else replace(spec, normalize=True)
+    key = fingerprint([alike, [str(path) for path in checkpoints], runtime.device, runtime.store, runtime.embeddings])
     if key not in _resident:
         _resident.clear()  # before loading the next: two do not fit where one barely does
-        if isinstance(spec, ServerSpec):
-            endpoint = runtime.endpoint(spec.name)
-            assert endpoint is not None  # noqa: S101 - `pin` looked
-            # Nobody knows a server's batches: a text's first answer is kept, so that it is paid for once.
-            _resident[key] = _remembering(ServerEncoder(spec, endpoint), runtime, steady=True)
-        else:
-            from models.encoder import load_encoder
+        _resident[key] = _served(spec, runtime) if isinstance(spec, ServerSpec) else _loaded(spec, checkpoints, runtime)
+    encoders: dict[bool, Encoder] = _resident[key]
+    return encoders[getattr(spec, "normalize", True)]
 
-            local = load_encoder(spec, checkpoints, runtime.models, runtime.device)
-            _resident[key] = _remembering(local, runtime, steady=runtime.embeddings is not None and local.steady)
-    encoder: Encoder = _resident[key]
-    return encoder
+
+def _served(spec: ServerSpec, runtime: Runtime) -> dict[bool, Encoder]:
+    """Nobody knows a server's batches: a text's first answer is kept, so that it is paid for once."""
+    endpoint = runtime.endpoint(spec.name)
+    assert endpoint is not None  # noqa: S101 - `pin` looked
+    return {True: _remembering(ServerEncoder(spec, endpoint), runtime, steady=True)}
+
+
+def _loaded(spec: EncoderSpec, checkpoints: Sequence[Path], runtime: Runtime) -> dict[bool, Encoder]:
+    """Both encoders over the same weights in memory: with vectors of length one, and of their own."""
+    from models.encoder import load_encoder
+
+    local = load_encoder(spec, checkpoints, runtime.models, runtime.device)
+    steady = runtime.embeddings is not None and local.steady
+    both = {normalize: local.normalized(normalize=normalize) for normalize in (True, False)}
+    return {normalize: _remembering(encoder, runtime, steady=steady) for normalize, encoder in both.items()}
 
 
 def _remembering(encoder: Encoder, runtime: Runtime, *, steady: bool) -> Encoder:

@@ -206,3 +206,14 @@ def test_the_probe_notices_an_encoder_that_is_not_steady(models_root: Path, back
 
     assert not encoder.steady
     assert encoder.counts == counts
+
+
+def test_both_lengths_of_a_vector_come_from_weights_loaded_once(models_root: Path, backbone: Callable[[str], Folder]) -> None:
+    spec = spec_of(backbone("bert"))
+    unit = load_encoder(spec, [], str(models_root), "cpu")
+    own = unit.normalized(normalize=False)
+    loaded = load_encoder(replace(spec, normalize=False), [], str(models_root), "cpu")
+
+    assert own.identity == loaded.identity != unit.identity
+    np.testing.assert_array_equal(own.encode(TEXTS), loaded.encode(TEXTS))
+    assert np.abs(np.linalg.norm(own.encode(TEXTS), axis=1) - 1).max() > 0.01
