@@ -50,7 +50,7 @@ def layout(root: Path, *names: str) -> Path:
 
 PLANNED = {
     "quick": 8, "dev": 5, "mteb_eng_v1": 56 + 11, "mteb_eng_v2": 41, "mteb_multilingual_v2": 131, "beir": 15 + 11,
-    "miracl": 1, "miracl_hard": 1, "bitext": 2, "longembed": 6, "rteb": 17,
+    "miracl": 1, "miracl_hard": 1, "bitext": 2, "longembed": 6, "rteb": 17, "mteb_eng_v1_smoke": 7, "mteb_eng_v1_subset": 19,
 }  # fmt: skip
 
 
