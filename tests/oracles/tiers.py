@@ -76,9 +76,8 @@ def main() -> None:
     for name, count in COUNTS.items():
         tasks = tier(count)
         found = figures(tasks)
-        print(
-            f"{name}: {len(tasks)} tasks, correlation {found.correlation:.2f}, error {found.error:.1f} points: {', '.join(tasks)}"
-        )
+        print(f"{name}: {len(tasks)} tasks, correlation {found.correlation:.2f}, error {found.error:.1f} points")
+        print(f"  {', '.join(tasks)}")
 
 
 if __name__ == "__main__":
