@@ -26,15 +26,17 @@ def spec_of(backbone: Folder, **changes: Any) -> EncoderSpec:
 
 
 @pytest.mark.parametrize("pooling", POOLINGS, ids=lambda p: p.kind)
-def test_batched_vectors_equal_one_text_at_a_time(
+def test_trap_47_batched_vectors_equal_one_text_at_a_time(
     family: str, pooling: Any, models_root: Path, backbone: Callable[[str], Folder]
 ) -> None:
+    """Texts are never packed into one row, and no cache of keys is kept between rows."""
     encoder = load_encoder(spec_of(backbone(family), pooling=pooling), [], str(models_root), "cpu")
 
     together = encoder.encode(TEXTS)
     alone = np.concatenate([encoder.encode([text]) for text in TEXTS])
 
     assert together.dtype == np.float32
+    assert not encoder._network.model.config.use_cache  # type: ignore[union-attr]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     assert pooling.kind == "cls" or np.abs(together[0] - together[1]).max() > 1e-3  # a causal BOS sees only itself
