@@ -21,7 +21,7 @@ from harness.instructions import InstructionFormat
 from models.adapter import Adapter
 from models.backbone import Backbone, BackboneError, locate, read_config, weights_digest
 from models.network import Attention, Dtype, Network, load_model, pad_id, plan_buckets
-from models.pooling import Pooling
+from models.pooling import Pooling, PoolingChoice
 from models.tokenizer import Tokenizer, is_decoder, tokenizer_digest
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class ModelSpec:
 
     kind: Literal["local"]
     backbone: Backbone
-    pooling: Pooling
+    pooling: PoolingChoice
     attention: Attention
     adapter: Adapter
     instruction: InstructionFormat

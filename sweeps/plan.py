@@ -28,6 +28,7 @@ from harness.tasks import TaskSpec, plan_tasks
 from models import backbone
 from models.backbone import Backbone
 from models.encoder import EncoderSpec, ModelSpec
+from models.pooling import PoolingError, Stated, stated
 from models.train import TrainingSpec
 from sweeps.spec import Natural, NoTraining, Pretraining, RunSpec
 
@@ -48,14 +49,16 @@ def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     """The same run with digests in place of what conf/ only names; raises ConfigError with every problem."""
     problems: list[Problem] = []
     model, natural, pretrain = spec.model, spec.natural, spec.pretrain
-    try:
-        if isinstance(model, ServedModel):
-            problems += _served_problems(spec, model, runtime)
-        else:
+    if isinstance(model, ServedModel):
+        problems += _served_problems(spec, model, runtime)
+    else:
+        try:
             problems += _type_problems(model)
-            model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
-    except backbone.BackboneError as error:
-        problems.append(Problem("model.backbone", str(error)))
+            model = _pin_model(model, runtime)
+        except backbone.BackboneError as error:
+            problems.append(Problem("model.backbone", str(error)))
+        except PoolingError as error:
+            problems.append(Problem("model.pooling", str(error)))
     try:
         if "natural" in spec.data.roles and not isinstance(spec.finetune, NoTraining):
             natural = _pin_pairs(natural, runtime)
@@ -73,6 +76,13 @@ def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     if problems:
         raise ConfigError(problems)
     return replace(spec, model=model, natural=natural, pretrain=pretrain)
+
+
+def _pin_model(model: ModelSpec, runtime: Runtime) -> ModelSpec:
+    model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
+    if isinstance(model.pooling, Stated):
+        model = replace(model, pooling=stated(backbone.locate(model.backbone, runtime.models)))
+    return model
 
 
 def _served_problems(spec: RunSpec, model: ServedModel, runtime: Runtime) -> Iterator[Problem]:
@@ -177,6 +187,7 @@ def _pretraining(spec: RunSpec, stage: Pretraining) -> TrainingSpec:
 def _finetuning(spec: RunSpec) -> TrainingSpec:
     model = spec.model
     assert isinstance(model, ModelSpec)  # noqa: S101 - `pin` refused to train anything else
+    assert not isinstance(model.pooling, Stated)  # noqa: S101 - `pin` replaced it
     assert not isinstance(spec.finetune, NoTraining)  # noqa: S101 - for the type checker: the caller looked
     return TrainingSpec(
         model.backbone, model.pooling, model.attention, model.adapter, model.instruction, model.max_length, model.dtype,

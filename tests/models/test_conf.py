@@ -38,7 +38,7 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 def test_every_backbone_has_its_row_of_habits() -> None:
     assert set(BACKBONES) == set(HABITS)
-    assert GROUPS["pooling"] == ["cls", "last_token", "mean", "weighted_mean"]
+    assert GROUPS["pooling"] == ["cls", "last_token", "mean", "stated", "weighted_mean"]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -16,7 +16,7 @@ from models.batches import Mixed
 from models.encoder import EncoderSpec, load_encoder
 from models.export import export
 from models.losses import InfoNce
-from models.pooling import Cls, LastToken, Mean, WeightedMean
+from models.pooling import Cls, LastToken, Mean, WeightedMean, stated
 from models.train import TrainingSpec, TrainSpec, train
 
 PLAN = TrainSpec(
@@ -47,6 +47,8 @@ def test_sentence_transformers_gives_the_same_vectors(
     train(spec, pairs_file, (), tmp_path / "adapter", str(models_root), "cpu", silent, {})
     encoder = EncoderSpec(spec.backbone, pooling, "native", 32, normalize=True, dtype="float32", chunk_tokens=128)
     export(encoder, [tmp_path / "adapter"], {"query": "Find: ", "document": ""}, str(models_root), tmp_path / "st")
+
+    assert stated(tmp_path / "st") == pooling
 
     ours = load_encoder(encoder, [tmp_path / "adapter"], str(models_root), "cpu")
     theirs = SentenceTransformer(str(tmp_path / "st"), device="cpu")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from harness.kinds import kind_of, members
-from models.pooling import Pooling, WeightedMean, pool
+from models.pooling import Cls, LastToken, Mean, Pooling, PoolingError, WeightedMean, pool, stated
 
 ALL = [member(kind_of(member)) for member in members(Pooling)]
 
@@ -58,3 +60,38 @@ def test_poolings_differ() -> None:
     found = torch.cat([pool(spec, hidden, torch.ones(1, 5)) for spec in ALL])
 
     assert (torch.cdist(found, found) + torch.eye(len(ALL)) > 0.1).all()
+
+
+def sentence_transformers_folder(folder: Path, config: dict[str, Any]) -> Path:
+    (folder / "1_Pooling").mkdir(parents=True)
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"pooling_mode": "lasttoken"}, LastToken("last_token")),
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, Mean("mean")),
+        ({"pooling_mode_cls_token": True, "pooling_mode_max_tokens": False}, Cls("cls")),
+        ({"pooling_mode_weightedmean_tokens": True}, WeightedMean("weighted_mean")),
+    ],
+)
+def test_a_folder_says_how_it_is_pooled(config: dict[str, Any], expected: Any, tmp_path: Path) -> None:
+    assert stated(sentence_transformers_folder(tmp_path / "st", config)) == expected
+
+
+BOTH = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True}
+
+
+@pytest.mark.parametrize("config", [{"pooling_mode": "max"}, {"pooling_mode_max_tokens": True}, {}, BOTH])
+def test_a_pooling_that_is_not_ours_is_refused(config: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(PoolingError, match="none of ours; choose model/pooling"):
+        stated(sentence_transformers_folder(tmp_path / "st", config))
+
+
+def test_a_folder_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PoolingError, match="does not lead to a pooling"):
+        stated(tmp_path)

@@ -132,3 +132,15 @@ def test_a_type_of_task_that_does_not_exist_is_refused(conf: Path, runtime: Runt
     spec = Composed.of(Composer(conf).compose(["model.unnormalized=[Clasification]"])).decode_run()
     with pytest.raises(ConfigError, match="'Clasification' is no type of task.*Classification"):
         pin(spec, runtime)
+
+
+def test_a_pooling_the_folder_states_is_that_pooling(conf: Path, runtime: Runtime) -> None:
+    untrained = ["model=minilm", "pretrain=none", "finetune=none"]
+    by_name, read = (
+        plan(pin(Composed.of(Composer(conf).compose([*untrained, f"model/pooling={name}"])).decode_run(), runtime), runtime)
+        for name in ("mean", "stated")
+    )
+
+    assert not changed(by_name, read)
+    with pytest.raises(ConfigError, match="modules.json does not lead to a pooling"):
+        pin(Composed.of(Composer(conf).compose(["model/pooling=stated"])).decode_run(), runtime)
