@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.kernels import adapted_linear, attention, plain_linear, rms_norm, rotate
+from models.kernels import adapted_linear, attention, plain_linear, product_gelu, rms_norm, rotate
 from models.pooling import Cls, LastToken, Pooling, pool
 
 if TYPE_CHECKING:
@@ -106,9 +106,19 @@ def _encode(core: Any, ids: Tensor, lengths: Tensor, rows: Tensor, place: Tensor
         mixed = attention(query, key, value, bias, own.scaling).flatten(2)
         output = layer.attention.output
         x = output.LayerNorm(_linear(output.dense, mixed) + asking)
-        inner = layer.intermediate.intermediate_act_fn(_linear(layer.intermediate.dense, x))
+        inner = _intermediate(layer.intermediate, x, core.config.hidden_act)
         x = layer.output.LayerNorm(_linear(layer.output.dense, inner) + x)
     return x
+
+
+def _intermediate(module: Any, x: Tensor, activation: str) -> Tensor:
+    """The widening layer of an encoder with its activation."""
+    dense = module.dense
+    plain = activation == "gelu" and not hasattr(dense, "base_layer") and x.shape[0] * x.shape[1] > 1
+    if plain and torch.is_inference_mode_enabled():
+        return product_gelu(x.reshape(-1, x.shape[-1]), dense.weight, dense.bias).view(*x.shape[:-1], -1)
+    found: Tensor = module.intermediate_act_fn(_linear(dense, x))
+    return found
 
 
 def _padding(keys: Tensor, lengths: Tensor, dtype: torch.dtype) -> Tensor | None:

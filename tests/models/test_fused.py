@@ -13,7 +13,7 @@ from torch.nn.functional import normalize, scaled_dot_product_attention
 from models import adapter as adapters
 from models import fused
 from models.adapter import Full, Lora
-from models.kernels import adapted_linear, attention, keep_mask, masked, plain_linear, rms_norm, rotate
+from models.kernels import adapted_linear, attention, keep_mask, masked, plain_linear, product, product_gelu, rms_norm, rotate
 from models.network import Network, load_model, pad_id
 from models.pooling import Cls, LastToken, Mean, WeightedMean
 from models.seeds import seeded
@@ -149,3 +149,26 @@ def test_the_mean_over_dropout_is_the_layer_without_it() -> None:
     exact = x @ w.T + 2.0 * (x @ a.T) @ b.T
     assert (draws.mean(0) - exact).abs().max() < 5 * draws.std(0).max() / math.sqrt(4000)
     assert draws.std(0).min() > 1
+
+
+@pytest.mark.parametrize("rows", [2, 77, 1024])
+def test_gelu_in_one_pass_has_the_bits_of_two(rows: int) -> None:
+    with seeded(0):
+        x, w, b = torch.randn(rows, 384), torch.randn(1536, 384) / 20, torch.randn(1536)
+    found = product_gelu(x, w, b)
+
+    assert torch.equal(found, torch.nn.functional.gelu(product(x, w, b)))
+    torch.testing.assert_close(found.double(), torch.nn.functional.gelu(x.double() @ w.double().T + b), atol=1e-5, rtol=1e-5)
+
+
+def test_encoding_an_encoder_gives_the_same_bits_as_walking_it_layer_by_layer(models_root: Path) -> None:
+    """Inference mode takes the short ways; what comes out is what no_grad gives, where every row is padded alike."""
+    model = load_model(models_root / "bert", "native", "float32", [], "cpu", merge_last=False)
+    network = Network(model, POOLINGS[1], 0, "cpu")
+    rows = [[2, 5, 6, 3], [2, 7, 3]]
+    with torch.no_grad():
+        slow = network.embed(rows)
+    with torch.inference_mode():
+        fast = network.embed(rows)
+
+    assert torch.equal(fast, slow)
