@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from harness.encoder import EncodeCounts
-from harness.identity import fingerprint, folder_digest
+from harness.identity import file_digest, fingerprint, folder_digest
 from harness.instructions import InstructionFormat
 from models.adapter import Adapter
 from models.backbone import Backbone, BackboneError, locate, read_config, weights_digest
@@ -150,6 +150,7 @@ def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: st
     model = load_model(folder, spec.attention, spec.dtype, checkpoints, resolve_device(device), merge_last=False)
     digests = {
         "weights": weights_digest(folder),
+        "config": file_digest(folder / "config.json"),  # positions, norms, activation: not in the weights
         "checkpoints": [folder_digest(checkpoint) for checkpoint in checkpoints],
         "tokenizer": tokenizer_digest(folder),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -219,3 +220,22 @@ def test_both_lengths_of_a_vector_come_from_weights_loaded_once(models_root: Pat
     assert own.identity == loaded.identity != unit.identity
     np.testing.assert_array_equal(own.encode(TEXTS), loaded.encode(TEXTS))
     assert np.abs(np.linalg.norm(own.encode(TEXTS), axis=1) - 1).max() > 0.01
+
+
+@pytest.mark.parametrize("family", ["mistral", "llama", "qwen3", "gemma"])
+def test_trap_46_another_rotary_base_in_the_configuration_gives_other_vectors(
+    family: str, models_root: Path, backbone: Callable[[str], Folder], tmp_path: Path
+) -> None:
+    """And another identity, though the weights are the same; the fast pass and transformers agree on it."""
+    folder = Path(shutil.copytree(models_root / family, tmp_path / family))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["rope_parameters"] = {**config["rope_parameters"], "rope_theta": 10 * config["rope_parameters"]["rope_theta"]}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    spec = spec_of(backbone(family), pooling=Mean("mean"))
+    before, after = (load_encoder(spec, [], str(root), "cpu") for root in (models_root, tmp_path))
+    found = after.encode(TEXTS)
+    after._network.fuse = False
+
+    assert np.abs(found - before.encode(TEXTS)).max() > 1e-3
+    assert before.identity != after.identity
+    np.testing.assert_allclose(after.encode(TEXTS), found, atol=1e-5)
