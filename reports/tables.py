@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports import notes
+from reports import hits, notes
 from reports.effects import Evidence, Findings, Untestable, compare_arms, find
 from reports.frame import Frame, Run, described, differing_settings
 from reports.layouts import columns_of
@@ -162,6 +162,7 @@ def arms_table(frame: Frame, columns: tuple[Column, ...], title: str, evidence: 
         rows.append(Row(arm, kind, cells, effects, "‡" if arm in marked else ""))
     titles = tuple(column.title for column in columns)
     footnotes = [*notes.about(frame), *(notes.statistics(frame, findings) if findings else []), *notes.reasons(frame, marked)]
+    footnotes += hits.notes(frame)
     return Table(title, frame.sweep.question, titles, tuple(rows), tuple(footnotes))
 
 
