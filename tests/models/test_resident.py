@@ -87,7 +87,7 @@ def test_a_chain_of_checkpoints_on_a_resident_base(
     )  # fmt: skip
     ids = encoder.token_ids("tide")
 
-    with resident.with_checkpoints(folder, "native", "float32", paths, "cpu") as model, torch.no_grad():
+    with resident.with_checkpoints(folder, "native", "float32", paths, "cpu") as model, torch.inference_mode():
         found = Network(model, spec.pooling, pad_id(folder), "cpu").embed([ids]).numpy()
 
     assert (found == encoder.encode(["tide"])).all()
