@@ -5,6 +5,7 @@ Markdown and SVG are written by hand: deterministic, without a plotting library,
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -61,7 +62,7 @@ def card(found: Statistics, cost: float | None) -> str:
         ("task type", "placeholder", "value", "asked", "accepted %", "median words", "kept %"),
         (
             (kind, name, value, f"{a.requests:,}", _percent(a.accepted, a.requests), *_lengths(a.words, a.within))
-            for (kind, name, value), a in sorted(found.asked.items())
+            for (kind, name, value), a in sorted(found.asked.items(), key=lambda item: _natural(item[0]))
         ),
     )
     lines += ["", "## Languages, asked and detected", ""]
@@ -69,6 +70,13 @@ def card(found: Statistics, cost: float | None) -> str:
         ("asked", "texts judged", "detected as asked %", "most often taken for"), map(_row, sorted(found.confusion.items()))
     )
     return "\n".join(lines) + "\n"
+
+
+def _natural(key: tuple[str, str, str]) -> tuple[str, str, float, str]:
+    """Grades and lengths in the order of their numbers."""
+    kind, name, value = key
+    number = re.match(r"\d+(\.\d+)?", value)
+    return kind, name, float(number.group()) if number else 0.0, value
 
 
 def _row(item: tuple[str, Counter[str]]) -> tuple[str, str, str, str]:

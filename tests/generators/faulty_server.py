@@ -3,7 +3,8 @@
     python faulty_server.py LOG SEED LATENCY FAULT=SHARE ...
 
 Prints its port. Good replies depend on the prompt alone. Which request meets which fault depends on SEED, the prompt and
-how often it was asked. LOG gets one line a request: what was asked, what was done, and when.
+how often it was asked. LOG gets one line a request: what was asked, what was done, what it costs and when. It is billed when it is asked, whoever hears the
+the answer, in billionths, at 2 and 8 a million tokens.
 """
 
 import asyncio
@@ -85,6 +86,16 @@ def reply(fault: str, request: dict, key: str) -> bytes:
     return head("200 OK", len(body), "x-ratelimit-limit-requests: 1000000\r\n") + body
 
 
+REFUSED = {"limit", "limit_after", "quota", "error500", "echo500", "key", "unknown_model"}
+
+
+def bill(fault: str, request: dict) -> int:
+    if fault in REFUSED:
+        return 0
+    usage = completion(request, None)["usage"]
+    return usage["prompt_tokens"] * 2000 + usage["completion_tokens"] * 8000
+
+
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while line := await reader.readline():
@@ -118,7 +129,7 @@ async def answer(path: str, key: str, body: bytes, writer: asyncio.StreamWriter)
         await writer.drain()
         return True
     request = json.loads(body)
-    asked = hashlib.sha256(body).hexdigest()
+    asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
     ASKED[asked] += 1
     place, fault = fraction(SEED, asked, ASKED[asked]), ""
     for name, share in FAULTS.items():
@@ -126,7 +137,7 @@ async def answer(path: str, key: str, body: bytes, writer: asyncio.StreamWriter)
             fault = name
             break
         place -= share
-    LOG.write(json.dumps({"asked": asked, "fault": fault, "time": time.time()}) + "\n")
+    LOG.write(json.dumps({"asked": asked, "fault": fault, "cost": bill(fault, request), "time": time.time()}) + "\n")
     await asyncio.sleep(LATENCY)
     data = reply(fault, request, key)
     if fault == "stall":
