@@ -28,23 +28,24 @@ def types_table(frame: Frame) -> Table:
         runs = [frame.of_arm(arm) for arm in (base, other)]
         means = [[score for run in side if (score := column.score(run)) is not None] for side in runs]
         cells = tuple(Cell(sum(m) / len(m)) if m else Cell(None, why="incomplete") for m in means)
-        verdict = _verdict(found[column.key], adjusted.get(column.key))
-        rows.append(Row(f"{column.title}", "reference", (*cells, _cell(found[column.key]), Cell(None, why=verdict))))
+        delta = cells[1].value - cells[0].value if cells[0].value is not None and cells[1].value is not None else None
+        texts = (_effect(found[column.key], delta), _verdict(column.title, found[column.key], adjusted.get(column.key)))
+        rows.append(Row(column.title, "reference", (*cells, *(Cell(None, why=text) for text in texts))))
     note = f"Interval: over {_over(found.values())}. Verdict: Holm over the {len(tested)} task types that can be tested."
     return Table(f"{other} against {base}", "", (base, other, "Δ", "verdict"), tuple(rows), (note,))
 
 
-def _cell(found: Estimate | Untestable) -> Cell:
+def _effect(found: Estimate | Untestable, delta: float | None) -> str:
     from reports.render import effect_text
 
     if isinstance(found, Untestable):
-        return Cell(None, why="n.t.")
-    return Cell(None, why=effect_text(Effect(found.delta, found.half)))
+        return effect_text(Effect(delta, why="n.t.", untested=found.why))
+    return effect_text(Effect(found.delta, found.half))
 
 
-def _verdict(found: Estimate | Untestable, adjusted: float | None) -> str:
+def _verdict(title: str, found: Estimate | Untestable, adjusted: float | None) -> str:
     if isinstance(found, Untestable):
-        return f"not testable: {found.why}"
+        return f"not testable: {found.why.removeprefix(f'{title}: ')}"
     if adjusted is None:
         return "the mean over all, for orientation"
     return "differs" if adjusted < ALPHA else "not shown to differ"
