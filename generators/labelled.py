@@ -1,7 +1,8 @@
-"""Labelled pairs from local files: JSON lines `{"query": ..., "positive": ..., "negatives": [...]}`, plain or gzip.
+"""Labelled pairs: sets of the hub (`hub_sets.py`), or files of yours, put together in the paper's ratios.
 
-A file enters by name and digest, so that a plan needs no data and a changed file is an error. Where it lies is
-`runtime.sources`. Not here: which sets are fit to train on for which test (`contamination.py`).
+A file is JSON lines `{"query": ..., "positive": ..., "negatives": [...]}`, plain or gzip, below `runtime.sources`. It enters
+by name and digest, so that a plan needs no data and a changed file is an error. Not here: which sets are fit to train on for
+which test (`contamination.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Interval
 
+from generators.hub_sets import HubSet
 from harness.identity import file_digest
+from harness.kinds import BY_KIND
 from harness.pairs import TASK_TYPES, Pair, write_pairs
 from harness.record import write_json
 from harness.step import Report
@@ -36,11 +40,31 @@ class LabelledSet:
     instruction: str
     task_type: str
     language: str
+    kind: Literal["file"] = "file"
 
     def __post_init__(self) -> None:
         """A type the trainer has a template for."""
         if self.task_type not in TASK_TYPES:
             raise ValueError(f"task_type {self.task_type!r} is none of {', '.join(TASK_TYPES)}")
+
+    def problem(self, sources: Path | None) -> str | None:
+        """Why the file cannot be read: not there, or not the one that was named."""
+        if sources is None:
+            return f"runtime.sources is not set; it is the folder that holds {self.file}"
+        path = sources / self.file
+        if not path.is_file():
+            return f"{self.name}: there is no file {path}; it is looked for below runtime.sources"
+        digest = file_digest(path)
+        if digest != self.sha256:
+            return f"{self.name}: {path} has digest {digest}, the configuration says {self.sha256}"
+        return None
+
+    def read(self, sources: Path | None, most: int) -> Iterator[Pair]:
+        """Its pairs with at most so many negatives each."""
+        return read_set(self, locate((self,), sources)[self.name], most)
+
+
+AnySet = Annotated[LabelledSet | HubSet, BY_KIND]
 
 
 @dataclass(frozen=True)
@@ -48,7 +72,7 @@ class LabelledSpec:
     """Labelled sets, put together."""
 
     kind: Literal["labelled"]
-    sets: tuple[LabelledSet, ...]
+    sets: dict[str, AnySet]
     max_negatives: Annotated[int, Ge(0)]
     """The first so many negatives of a pair are kept."""
     seed: int
@@ -56,26 +80,45 @@ class LabelledSpec:
 
     def __post_init__(self) -> None:
         """At least one set, each name once."""
-        names = [each.name for each in self.sets]
+        names = [each.name for each in self.sets.values()]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"labelled sets need distinct names, got {names}")
 
 
+def check(spec: LabelledSpec, sources: Path | None) -> None:
+    """Raises ValueError naming every set that cannot be had here; downloads nothing."""
+    if problems := [problem for each in spec.sets.values() if (problem := each.problem(sources))]:
+        raise ValueError("; ".join(dict.fromkeys(problems)))
+
+
 def gather(spec: LabelledSpec, out: Path, report: Report, measured: dict[str, Any], sources: Path | None) -> None:
-    """Write `pairs.parquet` and `counts.json` into `out`; raises ValueError naming every file that is missing or changed."""
-    paths = locate(spec.sets, sources)
+    """Write `pairs.parquet` and `counts.json` into `out`; raises ValueError naming every set that is missing or changed."""
+    check(spec, sources)
     kept: list[Pair] = []
-    counts: dict[str, int] = {}
-    for done, each in enumerate(spec.sets, start=1):
-        pairs = dict.fromkeys(read_set(each, paths[each.name], spec.max_negatives))
-        ranked = sorted(pairs, key=lambda pair: _rank(spec.seed, pair))
-        chosen = ranked[: max(1, round(each.ratio * len(ranked)))]
-        counts[each.name] = len(chosen)
-        kept += chosen
+    counts: dict[str, Counter[str]] = {}
+    for done, each in enumerate(spec.sets.values(), start=1):
+        pairs, counts[each.name] = _choose(each, spec, sources)
+        kept += pairs
         report(done, len(spec.sets), each.name)
     write_pairs(out / "pairs.parquet", kept)
     write_json(out / "counts.json", {"pairs": len(kept), "sets": counts})
     measured.update(pairs=len(kept))
+
+
+def _choose(each: LabelledSet | HubSet, spec: LabelledSpec, sources: Path | None) -> tuple[list[Pair], Counter[str]]:
+    """The kept pairs of one set in the order of their rank, which no ratio changes, and what became of its rows."""
+    counts: Counter[str] = Counter(rows=0, unusable=0, kept=0)
+    chosen: dict[Pair, float] = {}
+    for pair in each.read(sources, spec.max_negatives):
+        counts["rows"] += 1
+        if pair is None:
+            counts["unusable"] += 1
+        elif (rank := _rank(spec.seed, pair)) < each.ratio:
+            chosen[pair] = rank
+    if not chosen:
+        raise ValueError(f"{each.name}: none of its {counts['rows']} rows is kept ({counts['unusable']} unusable)")
+    counts["kept"] = len(chosen)
+    return sorted(chosen, key=chosen.__getitem__), counts
 
 
 def read_set(each: LabelledSet, path: Path, max_negatives: int) -> Iterator[Pair]:
@@ -96,24 +139,13 @@ def read_set(each: LabelledSet, path: Path, max_negatives: int) -> Iterator[Pair
 
 
 def locate(sets: Sequence[LabelledSet], sources: Path | None) -> dict[str, Path]:
-    """Where each set lies, its digest verified; raises ValueError with every file that is missing or changed."""
-    if sources is None:
-        raise ValueError(f"runtime.sources is not set; it is the folder that holds {sets[0].file}")
-    paths = {each.name: sources / each.file for each in sets}
-    problems = [problem for each in sets if (problem := _problem(each, paths[each.name]))]
-    if problems:
+    """Where each file lies, its digest verified; raises ValueError with every file that is missing or changed."""
+    problems = [problem for each in sets if (problem := each.problem(sources))]
+    if sources is None or problems:
         raise ValueError("; ".join(problems))
-    return paths
+    return {each.name: sources / each.file for each in sets}
 
 
-def _problem(each: LabelledSet, path: Path) -> str | None:
-    if not path.is_file():
-        return f"{each.name}: there is no file {path}; it is looked for below runtime.sources"
-    digest = file_digest(path)
-    if digest != each.sha256:
-        return f"{each.name}: {path} has digest {digest}, the configuration says {each.sha256}"
-    return None
-
-
-def _rank(seed: int, pair: Pair) -> str:
-    return hashlib.sha256(f"{seed}/{pair.identity}".encode()).hexdigest()
+def _rank(seed: int, pair: Pair) -> float:
+    """A number in [0, 1) that only seed and content decide: a larger ratio keeps what a smaller one chose."""
+    return int(hashlib.sha256(f"{seed}/{pair.identity}".encode()).hexdigest()[:16], 16) / 2**64
