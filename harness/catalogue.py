@@ -46,8 +46,8 @@ class Entry:
     """The instruction mteb uses where the task has none."""
     sizes: Mapping[str, int]
     """Samples by `split` and `split/subset`; for retrieval queries and documents together. Empty where mteb does not say."""
-    characters: Mapping[str, int]
-    """Characters by `split`."""
+    texts: Mapping[str, tuple[int, int]]
+    """Texts an evaluation asks for and their characters, by `split` and `split/subset`; see `harness.tasks.demand`."""
     parts: tuple[str, ...]
     """Tasks an aggregate stands for; empty otherwise."""
     public: bool
@@ -73,7 +73,8 @@ def entry(name: str) -> Entry:
     return Entry(
         name=name, type=row["type"], main=row["main"], path=row["path"], revision=row["revision"],
         splits=tuple(row["splits"]), subsets=subsets, prompt=row.get("prompt", ""), fallback=fallback,
-        sizes=row.get("sizes", {}), characters=row.get("characters", {}), parts=tuple(row.get("parts", ())),
+        sizes=row.get("sizes", {}), texts={key: (n, length) for key, (n, length) in row.get("texts", {}).items()},
+        parts=tuple(row.get("parts", ())),
         public=not row.get("private", False),
     )  # fmt: skip
 
@@ -168,7 +169,7 @@ def _row(task: Any, fallbacks: Mapping[str, str]) -> dict[str, Any]:
         "fallback": _other(getattr(task, "abstask_prompt", ""), fallbacks[meta.type]),
         "private": not meta.is_public,
         "parts": [part.metadata.name for part in getattr(task, "tasks", [])],
-        **_sizes(meta),
+        **_sizes(task),
     }
     return row | {key: value for key, value in optional.items() if value}
 
@@ -181,18 +182,19 @@ def _other(value: str, usual: str) -> str:
     return "" if value == usual else value
 
 
-def _sizes(meta: Any) -> dict[str, dict[str, int]]:
-    sizes: dict[str, int] = {}
-    characters: dict[str, int] = {}
+def _sizes(task: Any) -> dict[str, dict[str, Any]]:
+    from harness.tasks.demand import of_statistics
+
+    meta, sizes, texts = task.metadata, {}, {}
     for split, stats in (meta.descriptive_stats or {}).items():
         if split not in meta.eval_splits or "num_samples" not in stats:
             continue
-        sizes[split] = stats["num_samples"]
-        characters[split] = stats.get("number_of_characters") or 0
         subsets = stats.get("hf_subset_descriptive_stats") or {}
-        if len(subsets) <= MANY_SUBSETS:
-            sizes |= {f"{split}/{subset}": part["num_samples"] for subset, part in subsets.items()}
-    return {"sizes": sizes, "characters": {split: count for split, count in characters.items() if count}}
+        kept = subsets if len(subsets) <= MANY_SUBSETS else {}
+        for key, subset, part in [(split, None, stats), *((f"{split}/{name}", name, part) for name, part in kept.items())]:
+            sizes[key] = part["num_samples"]
+            texts[key] = of_statistics(task, meta.descriptive_stats, split, subset)
+    return {"sizes": sizes, "texts": {key: list(found) for key, found in texts.items() if found is not None}}
 
 
 def _benchmark_row(task: Any) -> list[Any]:
