@@ -1,8 +1,8 @@
 """Where a backbone's files come from, and that they are the ones asked for.
 
-A spec names a backbone by something that cannot change behind its back: the SHA-256 of its weights, or a hub revision. No
-folder of this machine enters an identity; `runtime.models` says where local copies lie. Weights are safetensors only (a
-pickle runs code when it is opened), and no repository's own code is ever executed.
+A spec names a backbone by something that cannot change behind its back: SHA-256 of its weights and of the small files that
+say what they mean, or a hub revision. No folder of this machine enters an identity; `runtime.models` says where local copies
+lie. Weights are safetensors only (a pickle runs code when it is opened), and no repository's own code is ever executed.
 
 Not here: tensors. This module is imported by the parent of a sweep and needs no torch.
 """
@@ -21,6 +21,8 @@ from harness.identity import combine_digests, file_digest
 from harness.kinds import BY_KIND
 
 AUTO = "auto"  # `sha256: auto` in a configuration: the digest of what lies there when the run is planned
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.txt",
+                   "vocab.json", "merges.txt")  # fmt: skip
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")  # what a download may bring: no code, no pickle
 
 
@@ -36,6 +38,8 @@ class Shipped:
     name: str
     sha256: str
     """Of `model.safetensors`; for weights in several files see `weights_digest`."""
+    settings: str = AUTO
+    """Of `config.json` and the tokenizer's files: equal weights under another rotary base are another backbone."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Package:
     kind: Literal["package"]
     distribution: str
     sha256: str
+    settings: str = AUTO
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class Folder:
     kind: Literal["folder"]
     name: str
     sha256: str
+    settings: str = AUTO
 
 
 Backbone = Annotated[Shipped | Package | Hub | Folder, BY_KIND]
@@ -76,32 +82,43 @@ def label(backbone: Backbone) -> str:
 
 
 def locate(backbone: Backbone, models_root: str | None) -> Path:
-    """The folder with `config.json`, tokenizer and safetensors of a backbone, its weights verified against `sha256`.
+    """The folder with `config.json`, tokenizer and safetensors of a backbone, verified against its digests.
 
-    Raises BackboneError if it is not there, not safetensors, or holds other bytes than the spec names.
+    Raises BackboneError if it is not there, not safetensors, or holds other bytes than the spec names. `settings` that nobody
+    pinned are taken as they lie there.
     """
     folder = _folder(backbone, models_root)
-    if not isinstance(backbone, Hub):
-        if backbone.sha256 == AUTO:
-            raise BackboneError(
-                f"backbone.sha256: {AUTO!r} stands for a digest that is written when a run is planned; "
-                "call models.backbone.pin first"
-            )
-        found = weights_digest(folder)
-        if found != backbone.sha256:
-            files = ", ".join(str(path) for path in weight_files(folder))
-            raise BackboneError(
-                f"backbone.sha256: {files} has SHA-256 {found}, the spec says {backbone.sha256}; the file is corrupt or "
-                "another one: restore it, or write its digest into conf/model/"
-            )
+    if isinstance(backbone, Hub):
+        return folder
+    if backbone.sha256 == AUTO:
+        raise BackboneError(
+            f"backbone.sha256: {AUTO!r} stands for a digest that is written when a run is planned; "
+            "call models.backbone.pin first"
+        )
+    _refuse_other("sha256", weight_files(folder), weights_digest(folder), backbone.sha256)
+    if backbone.settings != AUTO:
+        _refuse_other("settings", settings_files(folder), settings_digest(folder), backbone.settings)
     return folder
 
 
+def _refuse_other(key: str, files: list[Path], found: str, asked: str) -> None:
+    if found != asked:
+        raise BackboneError(
+            f"backbone.{key}: {', '.join(map(str, files))} has SHA-256 {found}, the spec says {asked}; the file is corrupt or "
+            "another one: restore it, or write its digest into conf/model/"
+        )
+
+
 def pin(backbone: Backbone, models_root: str | None) -> Backbone:
-    """The same backbone with `sha256: auto` replaced by the digest of what lies there now; others come back unchanged."""
-    if isinstance(backbone, Hub) or backbone.sha256 != AUTO:
+    """The same backbone with digests of what lies there now in place of `auto`; others come back unchanged."""
+    if isinstance(backbone, Hub) or AUTO not in (backbone.sha256, backbone.settings):
         return backbone
-    return replace(backbone, sha256=weights_digest(_folder(backbone, models_root)))
+    folder = _folder(backbone, models_root)
+    return replace(
+        backbone,
+        sha256=weights_digest(folder) if backbone.sha256 == AUTO else backbone.sha256,
+        settings=settings_digest(folder) if backbone.settings == AUTO else backbone.settings,
+    )
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -122,6 +139,17 @@ def weights_digest(folder: Path) -> str:
     """SHA-256 of the one weights file, or of the names and digests of several."""
     digests = {path.name: _digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in weight_files(folder)}
     return next(iter(digests.values())) if len(digests) == 1 else combine_digests(digests)
+
+
+def settings_files(folder: Path) -> list[Path]:
+    """`config.json` and those files of a tokenizer that there are."""
+    return [folder / name for name in ("config.json", *TOKENIZER_FILES) if (folder / name).is_file()]
+
+
+def settings_digest(folder: Path) -> str:
+    """One SHA-256 for everything beside the weights that decides a vector: positions, norms, activation, tokens."""
+    files = settings_files(folder)
+    return combine_digests({path.name: _digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files})
 
 
 @lru_cache(maxsize=256)

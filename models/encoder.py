@@ -20,7 +20,7 @@ from harness.identity import file_digest, fingerprint, folder_digest
 from harness.instructions import InstructionFormat
 from models.adapter import Adapter
 from models.backbone import Backbone, BackboneError, locate, read_config, weights_digest
-from models.network import Attention, Dtype, Network, load_model, pad_id, plan_buckets
+from models.network import AS_CONFIGURED, Attention, Dtype, Network, Positions, load_model, pad_id, plan_buckets
 from models.pooling import Pooling, PoolingChoice
 from models.tokenizer import Tokenizer, is_decoder, tokenizer_digest
 
@@ -47,6 +47,7 @@ class EncoderSpec:
     """Of weights and activations; vectors are float32 in any case."""
     chunk_tokens: Annotated[int, Gt(0)]
     """Padded tokens of one forward pass. Changes vectors in the last digits, hence part of the spec."""
+    positions: Positions = AS_CONFIGURED
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ModelSpec:
     """Types of tasks that are judged on vectors of their own length, whatever `normalize` says."""
     dtype: Dtype
     chunk_tokens: Annotated[int, Gt(0)]
+    positions: Positions = AS_CONFIGURED
 
     def encoder(self, task_type: str = "") -> EncoderSpec:
         """The part that decides vectors, as tasks of a type see them."""
@@ -147,7 +149,9 @@ def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: st
     folder = locate(spec.backbone, models_root)
     check_length(folder, spec.max_length)
     tokenizer = Tokenizer(folder, spec.max_length)
-    model = load_model(folder, spec.attention, spec.dtype, checkpoints, resolve_device(device), merge_last=False)
+    model = load_model(
+        folder, spec.attention, spec.dtype, checkpoints, resolve_device(device), merge_last=False, positions=spec.positions
+    )
     digests = {
         "weights": weights_digest(folder),
         "config": file_digest(folder / "config.json"),  # positions, norms, activation: not in the weights

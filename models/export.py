@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.backbone import locate
+from models.backbone import TOKENIZER_FILES, locate
 from models.encoder import EncoderSpec
 from models.network import load_model
-from models.tokenizer import TOKENIZER_FILES, Tokenizer
+from models.tokenizer import Tokenizer
 
 POOLING_MODES = {"last_token": "lasttoken", "mean": "mean", "weighted_mean": "weightedmean", "cls": "cls"}
 
@@ -29,7 +29,7 @@ def export(spec: EncoderSpec, checkpoints: Sequence[Path], prompts: dict[str, st
     if spec.attention != "native" and _own_attention(spec, models_root) != spec.attention:
         raise ValueError(f"export: attention {spec.attention!r} is not the architecture's own; other readers would drop it")
     folder = locate(spec.backbone, models_root)
-    model: Any = load_model(folder, spec.attention, "float32", checkpoints, "cpu", merge_last=True)
+    model: Any = load_model(folder, spec.attention, "float32", checkpoints, "cpu", merge_last=True, positions=spec.positions)
     out.mkdir(parents=True)
     model.save_pretrained(out)
     for name in TOKENIZER_FILES:

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from annotated_types import Gt
 
 from models.adapter import is_adapter, restore_adapter, restore_full
 from models.backbone import BackboneError, read_config
@@ -23,6 +25,19 @@ if TYPE_CHECKING:
 
 Attention = Literal["causal", "bidirectional", "native"]
 Dtype = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """How far the tokens of a text see each other, where it is not as `config.json` says (paper, figure 5)."""
+
+    rope_base: Annotated[float, Gt(0)] | None
+    """Of rotary positions; null: config.json's."""
+    sliding_window: Annotated[int, Gt(0)] | None
+    """Tokens a token sees, itself included, in every layer; null: config.json's. At the maximum length and above: no window."""
+
+
+AS_CONFIGURED = Positions(None, None)
 
 
 @dataclass
@@ -118,8 +133,9 @@ def _width(length: int) -> int:
 
 
 def load_model(
-    folder: Path, attention: Attention, dtype: Dtype, checkpoints: Sequence[Path], device: str, *, merge_last: bool
-) -> nn.Module:
+    folder: Path, attention: Attention, dtype: Dtype, checkpoints: Sequence[Path], device: str, *, merge_last: bool,
+    positions: Positions = AS_CONFIGURED,
+) -> nn.Module:  # fmt: skip
     """The backbone of a folder with the trained weights of `checkpoints` on it, in eval mode, in exactly `dtype` (trap 24).
 
     Earlier adapters are merged in float32 before the cast (trap 27); the last stays an adapter unless `merge_last`, which
@@ -130,6 +146,7 @@ def load_model(
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     _set_attention(config, attention, folder)
+    _set_positions(config, positions)
     config.use_cache = False
     first = torch.float32 if checkpoints else getattr(torch, dtype)
     options: dict[str, Any] = {} if is_decoder(folder) else {"add_pooling_layer": False}
@@ -167,6 +184,24 @@ def _set_attention(config: Any, attention: Attention, folder: Path) -> None:
     config.is_causal = attention == "causal"
     if hasattr(config, "use_bidirectional_attention"):  # the Gemma family has its own
         config.use_bidirectional_attention = attention == "bidirectional"
+
+
+def _set_positions(config: Any, positions: Positions) -> None:
+    """Before the model is built: afterwards, and by any other name, a change has no effect and nothing warns (trap 46)."""
+    if positions.rope_base is not None:
+        if "rope_theta" not in (getattr(config, "rope_parameters", None) or {}):
+            raise BackboneError(f"model.positions.rope_base: {config.model_type!r} has no rotary base of its own; use null")
+        config.rope_parameters = {**config.rope_parameters, "rope_theta": positions.rope_base}
+    if positions.sliding_window is not None:
+        if not hasattr(config, "sliding_window") or not getattr(config, "is_causal", True):
+            raise BackboneError(
+                f"model.positions.sliding_window: {config.model_type!r} has no window that looks back; use null, or a causal "
+                "Mistral or Qwen3"
+            )
+        config.sliding_window = positions.sliding_window
+        if hasattr(config, "layer_types"):
+            config.use_sliding_window = True
+            config.layer_types = ["sliding_attention"] * config.num_hidden_layers
 
 
 class quiet:  # noqa: N801 - used as a verb

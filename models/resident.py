@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.identity import fingerprint, folder_digest
 from models.adapter import is_adapter, restore_adapter
-from models.backbone import weights_digest
-from models.network import Attention, Dtype, load_model
+from models.backbone import settings_digest, weights_digest
+from models.network import AS_CONFIGURED, Attention, Dtype, Positions, load_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,18 +38,20 @@ class Resident:
 
     @contextmanager
     def borrow(
-        self, folder: Path, attention: Attention, dtype: Dtype, beneath: Sequence[Path], device: str
-    ) -> Iterator[nn.Module]:
+        self, folder: Path, attention: Attention, dtype: Dtype, beneath: Sequence[Path], device: str,
+        positions: Positions = AS_CONFIGURED,
+    ) -> Iterator[nn.Module]:  # fmt: skip
         """The base with `beneath` merged, frozen, in eval mode; an adapter put on it is taken off at the end.
 
         Raises ResidentError if it is lent, and whatever loading raises.
         """
         if self._lent:
             raise ResidentError("the resident base is lent; finish with the arm that has it, or use a second Resident")
-        key = fingerprint([weights_digest(folder), attention, dtype, [folder_digest(path) for path in beneath], device])
+        files = [weights_digest(folder), settings_digest(folder), *(folder_digest(path) for path in beneath)]
+        key = fingerprint([files, attention, dtype, device, positions])
         if key != self._key:
             self._model, self._key = None, ""  # before loading the next: two do not fit where one barely does
-            self._model = load_model(folder, attention, dtype, beneath, device, merge_last=True)
+            self._model = load_model(folder, attention, dtype, beneath, device, merge_last=True, positions=positions)
             self._key = key
         assert self._model is not None  # noqa: S101 - loaded above
         self._lent = True
@@ -61,12 +63,18 @@ class Resident:
 
     @contextmanager
     def with_checkpoints(
-        self, folder: Path, attention: Attention, dtype: Dtype, checkpoints: Sequence[Path], device: str
+        self,
+        folder: Path,
+        attention: Attention,
+        dtype: Dtype,
+        checkpoints: Sequence[Path],
+        device: str,
+        positions: Positions = AS_CONFIGURED,
     ) -> Iterator[nn.Module]:
         """The base with a chain of checkpoints as an encoder needs it: the last adapter on top, the rest beneath."""
         top = bool(checkpoints) and is_adapter(checkpoints[-1])
         beneath = checkpoints[:-1] if top else checkpoints
-        with self.borrow(folder, attention, dtype, beneath, device) as base:
+        with self.borrow(folder, attention, dtype, beneath, device, positions) as base:
             yield restore_adapter(base, checkpoints[-1]) if top else base
 
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.identity import combine_digests, file_digest
-from models.backbone import read_config
+from models.backbone import TOKENIZER_FILES, read_config
 
 if TYPE_CHECKING:
     import tokenizers
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.txt")
 SPECIALS = ("bos_token", "eos_token", "pad_token", "cls_token", "sep_token", "mask_token")
 
 

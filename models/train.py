@@ -31,7 +31,7 @@ from models.batches import Batch, Sampler, assemble, sample
 from models.encoder import check_length, resolve_device
 from models.gradcache import Activations, backward
 from models.losses import Loss, loss
-from models.network import Attention, Dtype, Network, pad_id, plan_chunks
+from models.network import AS_CONFIGURED, Attention, Dtype, Network, Positions, pad_id, plan_chunks
 from models.optimize import adamw, clip, learning_rate, reproducible
 from models.pooling import Pooling
 from models.progress import STATE_FILE, Progress, Resume, load_state, save_state, speeds
@@ -97,6 +97,7 @@ class TrainingSpec:
     """Of the frozen base under an adapter; full training keeps float32 weights and computes in it."""
     train: TrainSpec
     seed: Annotated[int, Ge(0)]
+    positions: Positions = AS_CONFIGURED
 
 
 def train(  # noqa: PLR0913, PLR0917 - a step's body: spec, inputs, output, and how to run
@@ -215,7 +216,8 @@ def _network(
     """The network to train. Full training keeps float32 weights, and never touches a base that others will use."""
     full = isinstance(spec.adapter, Full)
     shared = resident if resident is not None and not full else Resident()
-    with shared.borrow(folder, spec.attention, "float32" if full else spec.dtype, checkpoints, device) as base:
+    dtype: Dtype = "float32" if full else spec.dtype
+    with shared.borrow(folder, spec.attention, dtype, checkpoints, device, spec.positions) as base:
         model = adapters.attach(spec.adapter, base, derive(spec.seed, "adapter")).to(device)
         yield Network(model, spec.pooling, pad_id(folder), device)
 

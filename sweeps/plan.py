@@ -180,7 +180,7 @@ def _pretraining(spec: RunSpec, stage: Pretraining) -> TrainingSpec:
     assert isinstance(model, ModelSpec)  # noqa: S101 - `pin` refused to train anything else
     return TrainingSpec(
         model.backbone, stage.pooling, model.attention, stage.adapter, stage.instruction, model.max_length, model.dtype,
-        stage.train, stage.seed,
+        stage.train, stage.seed, model.positions,
     )  # fmt: skip
 
 
@@ -191,5 +191,5 @@ def _finetuning(spec: RunSpec) -> TrainingSpec:
     assert not isinstance(spec.finetune, NoTraining)  # noqa: S101 - for the type checker: the caller looked
     return TrainingSpec(
         model.backbone, model.pooling, model.attention, model.adapter, model.instruction, model.max_length, model.dtype,
-        spec.finetune, spec.seed,
+        spec.finetune, spec.seed, model.positions,
     )  # fmt: skip

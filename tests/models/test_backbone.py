@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.identity import file_digest
-from models.backbone import BackboneError, Folder, Hub, Package, Shipped, label, locate, pin, weights_digest
+from harness.identity import file_digest, fingerprint
+from models.backbone import BackboneError, Folder, Hub, Package, Shipped, label, locate, pin, settings_digest, weights_digest
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 
@@ -47,7 +47,9 @@ def test_pin_writes_the_digest_and_leaves_the_rest(models_root: Path) -> None:
 
     pinned = pin(auto, str(models_root))
 
-    assert pinned == replace(auto, sha256=weights_digest(models_root / "bert"))
+    folder = models_root / "bert"
+    assert pinned == replace(auto, sha256=weights_digest(folder), settings=settings_digest(folder))
+    assert pin(replace(pinned, settings="auto"), str(models_root)) == pinned
     assert pin(pinned, str(models_root)) is pinned
     assert pin(hub, str(models_root)) is hub
     assert locate(pinned, str(models_root)) == models_root / "bert"
@@ -76,6 +78,23 @@ def test_one_flipped_bit_is_an_error_that_names_the_file(models_root: Path, tmp_
 
     with pytest.raises(BackboneError, match=r"backbone\.sha256: .*bert/model\.safetensors .*restore"):
         locate(spec, str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_equal_weights_under_other_settings_are_another_backbone(name: str, models_root: Path, tmp_path: Path) -> None:
+    """A rotary base stands in config.json alone: without it, two models would share their trained weights and scores."""
+    for folder in ("one", "other"):
+        shutil.copytree(models_root / "mistral", tmp_path / folder / "name")
+    changed = tmp_path / "other" / "name" / name
+    changed.write_text(changed.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    one, other = (pin(Folder("folder", "name", "auto"), str(tmp_path / folder)) for folder in ("one", "other"))
+
+    assert isinstance(one, Folder)
+    assert isinstance(other, Folder)
+    assert one.sha256 == other.sha256
+    assert fingerprint(one) != fingerprint(other)
+    with pytest.raises(BackboneError, match=rf"backbone\.settings: .*{name}.*restore"):
+        locate(one, str(tmp_path / "other"))
 
 
 def test_pickles_are_refused_with_a_remedy(models_root: Path, tmp_path: Path) -> None:
