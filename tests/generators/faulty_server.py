@@ -3,8 +3,10 @@
     python faulty_server.py LOG SEED LATENCY FAULT=SHARE ...
 
 Prints its port. Good replies depend on the prompt alone. Which request meets which fault depends on SEED, the prompt and
-how often it was asked. LOG gets one line a request: what was asked, what was done, what it costs and when. It is billed when it is asked, whoever hears the
-the answer, in billionths, at 2 and 8 a million tokens.
+how often it was asked.
+
+LOG gets one line a request: what was asked, what was done, what it costs and when. It is billed when it is asked, whoever
+hears the answer, in billionths, at 2 and 8 a million tokens.
 """
 
 import asyncio

@@ -12,8 +12,8 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from generators.backends import sending
+from generators.backends.exchange import ServerError
 from generators.backends.openai import Model, capability, read_completion
-from generators.backends.sending import ServerError
 from generators.budget import BudgetError
 from generators.ledger import read_ledger
 from generators.synthesize import SynthesizeSpec, synthesize
