@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.identity import combine_digests, file_digest
 from models.backbone import TOKENIZER_FILES, read_config
+from models.families import ENCODERS
 
 if TYPE_CHECKING:
     import tokenizers
@@ -98,10 +99,8 @@ class Tokenizer:
 
 
 def is_decoder(folder: Path) -> bool:
-    """Whether the model in a folder generates from left to right: the family has no masked-language-model head."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    return read_config(folder)["model_type"] not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    """Whether the model in a folder generates from left to right, by its `config.json`."""
+    return read_config(folder)["model_type"] not in ENCODERS
 
 
 def tokenizer_digest(folder: Path) -> str:
