@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from generators.backends import Backend
-from generators.backends.recorded import Recording
+from generators.backends.recorded import Recorded, Recording
 from generators.backends.reply import Access, Answerer, Reply
 from generators.draws import Draw, Draws, Grounded, Replay
 from generators.duplicates import Seen
@@ -25,7 +25,7 @@ from generators.taxonomy import TAXONOMY
 from harness.pairs import Pair, write_pairs
 from harness.record import write_json
 from harness.runtime import Server
-from harness.step import Report
+from harness.step import Report, silent
 
 PAIRS, ANSWERS, COUNTS = "pairs.parquet", "answers.jsonl", "counts.json"
 
@@ -98,7 +98,13 @@ def synthesize(
     measured.update(draws=len(draws), accepted=len(kept), verdicts=dict(counts.verdicts), **answerer.notes())
 
 
-def _draws(spec: SynthesizeSpec, answerer: Answerer, sources: Path | None) -> Iterator[Draw]:
+def draws_of(spec: SynthesizeSpec, sources: Path | None) -> list[Draw]:
+    """What a step will ask, without asking: a recording is opened, a server is not."""
+    recording = spec.backend.open(Access(Path(), None, silent)) if isinstance(spec.backend, Recorded) else None
+    return list(_draws(spec, recording, sources))
+
+
+def _draws(spec: SynthesizeSpec, answerer: Answerer | None, sources: Path | None) -> Iterator[Draw]:
     if isinstance(spec.draws, Replay):
         assert isinstance(answerer, Recording)  # noqa: S101  SynthesizeSpec.__post_init__ has checked it
         return spec.draws.draws(answerer, spec.templates)
