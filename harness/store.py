@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from harness.runtime import Runtime
 from harness.step import Body, Report, Step, Work, silent
 
 PARTIAL = ".partial"  # a step's folder while it is built
+SCRATCH = ".scratch"  # what builders of a step hand on to the next one when they are killed
 
 
 class StaleError(RecordError):
@@ -45,6 +46,10 @@ class StaleError(RecordError):
 
 class BusyError(RuntimeError):
     """Another process is building the step."""
+
+
+class UnsettledError(RecordError):
+    """A payload changed while its digest was taken."""
 
 
 class EmptyPayloadError(RuntimeError):
@@ -118,9 +123,14 @@ class Store:
             self._build(step, body, runtime, report)
         return True
 
+    def discard(self, step: Step) -> None:
+        """Remove what a builder that was killed left of a step, unless somebody builds it again already."""
+        with suppress(BusyError), locked(self.root, step.key):
+            shutil.rmtree(_partial(self.folder(step)), ignore_errors=True)
+
     def _build(self, step: Step, body: Body, runtime: Runtime, report: Report) -> None:
         folder = self.folder(step)
-        partial = folder.with_name(folder.name + PARTIAL)
+        partial = _partial(folder)
         shutil.rmtree(partial, ignore_errors=True)
         (partial / PAYLOAD).mkdir(parents=True)
         inputs = {role: self.verified(source) for role, source in step.inputs.items()}
@@ -128,7 +138,9 @@ class Store:
         started, cpu = time.time(), _cpu_seconds()
         try:
             paths = {role: self.payload(source) for role, source in step.inputs.items()}
-            body(step.spec, Work(paths, partial / PAYLOAD, runtime, report, measured))
+            scratch = folder.with_name(folder.name + SCRATCH)
+            body(step.spec, Work(paths, partial / PAYLOAD, scratch, runtime, report, measured))
+            before = _states(partial / PAYLOAD)
             files = folder_digests(partial / PAYLOAD)
             if not files:
                 raise EmptyPayloadError(f"{step.key}: its body wrote nothing")
@@ -137,12 +149,20 @@ class Store:
             reads = {role: InputRead(r.step, r.fingerprint, r.digest) for role, r in inputs.items()}
             record = Record(step.name, step.version, step.fingerprint, plain(step.spec), reads, files, combine_digests(files))
             flush(partial)
+            if unsettled := dict(before.items() ^ _states(partial / PAYLOAD).items()):
+                names = ", ".join(sorted(unsettled))
+                raise UnsettledError(f"{step.key}: {names} changed after its body returned; something it started still writes")
             write_record(partial / RECORD_FILE, record)
             partial.rename(folder)
             flush_folder(folder.parent)
+            shutil.rmtree(scratch, ignore_errors=True)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def _partial(folder: Path) -> Path:
+    return folder.with_name(folder.name + PARTIAL)
 
 
 def lock_file(root: Path, key: str) -> Path:
@@ -181,6 +201,12 @@ def payload_problems(folder: Path, record: Record, digest: Callable[[Path], str]
 def _cpu_seconds() -> float:
     times = os.times()
     return times.user + times.system
+
+
+def _states(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """What `stat` says of every file: a write since then shows."""
+    found = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {name: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
 def flush(folder: Path) -> None:

@@ -22,10 +22,14 @@ from harness.runtime import Runtime
 from harness.store import Store
 from harness.sweep_record import Failure
 from sweeps.devices import SOLE, Slot, claimed, slots, visible_gpus
+from sweeps.diagnosis import Kind, of_silence, of_status
 from sweeps.graph import Graph, Node
 from sweeps.process import WORKER, WorkerProcess
 
 BUSY_PAUSE = 0.5  # seconds before a step that another process is building is looked at again
+SPOILT = ("memory", "digest")
+"""Failures after which a worker is not used again, as after any on a GPU: full memory, something that still writes, a spoilt
+CUDA context would fail later steps too."""
 TICK = 0.1  # seconds between refreshes of the view when nothing happens
 
 
@@ -86,8 +90,11 @@ class Execution:
             while self._dispatch():
                 for key, _ in self.selector.select(timeout=TICK):
                     self._listen(key.data)
-                for worker in [worker for worker in self.workers.values() if worker.hung()]:
-                    self._hung(worker)
+                for worker in list(self.workers.values()):
+                    if worker.hung():
+                        self._hung(worker)
+                    elif worker.gone():
+                        self._died(worker)
                 self.observer.tick()
         finally:
             for worker in list(self.workers.values()):
@@ -189,9 +196,10 @@ class Execution:
         elif event["event"] == "done":
             self._finished(node, worker, built=event["built"], seconds=event["seconds"])
         else:
+            if event["kind"] in SPOILT or worker.slot.device != "cpu":
+                self._remove(worker, grace=0.0)
+                self.store.discard(node.step)
             self._failed(node, worker, event["kind"], event["message"], event["traceback"])
-            if worker.slot.device != "cpu":
-                self._remove(worker, grace=0.0)  # a fault may have spoilt its CUDA context for every later step
 
     def _finished(self, node: Node, worker: WorkerProcess, *, built: bool, seconds: float) -> None:
         self.waiting.pop(node.key, None)
@@ -199,26 +207,25 @@ class Execution:
             self.outcome.built.append(node.key)
         self.observer.finished(node, worker.index, built=built, seconds=seconds)
 
-    def _failed(self, node: Node, worker: WorkerProcess, kind: Any, message: str, traceback: str) -> None:
-        failure = Failure(node.key, node.title, kind, message, traceback, worker.tail())
+    def _failed(self, node: Node, worker: WorkerProcess, kind: Kind, message: str, traceback: str) -> None:
+        failure = Failure(node.key, node.title, kind, message, traceback, worker.output.tail())
         self.waiting.pop(node.key, None)
         self.outcome.failures[node.key] = failure
         self.keep(self.outcome.failures)
         self.observer.failed(node, worker.index, failure)
 
     def _hung(self, worker: WorkerProcess) -> None:
+        worker.explain()
         self._remove(worker, grace=0.0)
         if worker.node is not None:
-            message = f"no sign of life for {self.runtime.patience:g} s (runtime.patience): neither a report nor processor time"
-            self._failed(worker.node, worker, "hang", message, "")
+            self.store.discard(worker.node.step)
+            self._failed(worker.node, worker, *of_silence(self.runtime), "")
 
     def _died(self, worker: WorkerProcess) -> None:
         status = self._remove(worker, grace=2.0)
-        if worker.node is None:
-            return  # it had nothing to do; another is started when there is
-        kind, message = ("killed", f"killed by {signal.Signals(-status).name}") if status < 0 else ("exit", f"status {status}")
-        hint = " (out of memory?)" if status == -signal.SIGKILL else ""
-        self._failed(worker.node, worker, kind, f"its worker process ended: {message}{hint}", "")
+        if worker.node is not None:  # else it had nothing to do; another is started when there is
+            self.store.discard(worker.node.step)
+            self._failed(worker.node, worker, *of_status(status, worker.held), "")
 
     def _remove(self, worker: WorkerProcess, grace: float) -> int:
         """Take a worker off its place; one that closed its pipe is given time to end by itself, its own status says why."""

@@ -24,11 +24,12 @@ from filelock import FileLock
 from harness.runtime import Runtime
 from sweeps.devices import Slot
 from sweeps.graph import Node
+from sweeps.output import Output
 
 WORKER = (sys.executable, "-m", "sweeps.worker")
-LOG_TAIL = 4000  # bytes of a worker's output kept with a failure
 LOOK = 1.0  # seconds between looks at the processor time
 BUSY = 0.05  # seconds of processor time between looks that count as work
+ANSWER = 0.3  # seconds that a worker has to print where it hangs
 
 
 class WorkerProcess:
@@ -42,25 +43,25 @@ class WorkerProcess:
         self.context: set[str] = set()
         """Keys of the last step and its inputs: what this worker probably still holds in memory."""
         self._runtime = replace(runtime, device="cuda:0" if slot.device != "cpu" else "cpu")
-        self._log = logs / f"worker-{index}.log"
-        self._log_start = 0
         self._buffer = b""
-        reader, writer = os.pipe()
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*program, str(writer)],
-                stdin=subprocess.PIPE, stdout=log, stderr=log, pass_fds=(writer,),
-                start_new_session=True, env=_environment(slot, runtime), cwd=Path(__file__).parent.parent,
-            )  # fmt: skip
+        self.output = Output(logs / f"worker-{index}.log")
+        self.events, writer = os.pipe()
+        self.process = subprocess.Popen(
+            [*program, str(writer)],
+            stdin=subprocess.PIPE, stdout=self.output.writer, stderr=self.output.writer, pass_fds=(writer,),
+            start_new_session=True, env=_environment(slot, runtime), cwd=Path(__file__).parent.parent,
+        )  # fmt: skip
         os.close(writer)
-        self.events = reader
-        self._sign, self._looked, self._cpu = time.monotonic(), 0.0, 0.0
+        self.output.start()
+        self.held = 0
+        """Bytes of memory it was last seen with."""
+        self._sign, self._looked, self._own, self._family = time.monotonic(), 0.0, 0.0, 0.0
 
     def give(self, node: Node) -> None:
         """Hand over one step."""
         self.node = node
         self._sign = time.monotonic()
-        self._log_start = self._log.stat().st_size
+        self.output.begin(node.key)
         self.context = {node.key, *(source.key for source in node.step.inputs.values())}
         job = {"key": node.key, "config": node.config, "runtime": asdict(self._runtime)}
         assert self.process.stdin is not None  # noqa: S101 - for the type checker: opened as a pipe above
@@ -84,17 +85,29 @@ class WorkerProcess:
             return False
         self._looked = now
         with suppress(psutil.Error):
-            times = psutil.Process(self.process.pid).cpu_times()
-            if times.user + times.system - self._cpu > BUSY:
-                self._cpu, self._sign = times.user + times.system, now
+            process = psutil.Process(self.process.pid)
+            self.held = process.memory_info().rss
+            if self._works(process):
+                self._sign = now
         return now - self._sign > self._runtime.patience
 
-    def tail(self) -> str:
-        """The end of what it printed since it took its step."""
-        with self._log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._log_start, size - LOG_TAIL))
-            return log.read().decode("utf-8", errors="replace")
+    def _works(self, process: psutil.Process) -> bool:
+        """Whether it, or failing that what it started, has used the processor since the last look."""
+        used, self._own = self._own, _cpu_seconds(process)
+        if abs(self._own - used) > BUSY:
+            return True
+        used, self._family = self._family, sum(_cpu_seconds(child) for child in process.children(recursive=True))
+        return abs(self._family - used) > BUSY
+
+    def gone(self) -> bool:
+        """Whether it has ended although something it started holds its end of the pipe open."""
+        return self.process.poll() is not None and time.monotonic() - self._sign > LOOK
+
+    def explain(self) -> None:
+        """Have it print where each of its threads is: the handler is C's and answers whatever hangs."""
+        with suppress(ProcessLookupError):
+            os.kill(self.process.pid, signal.SIGUSR1)
+        time.sleep(ANSWER)
 
     def end(self, grace: float) -> int:
         """End it with everything it started, after `grace` seconds to end by itself; its exit status (negative: a signal)."""
@@ -106,9 +119,15 @@ class WorkerProcess:
         if self.process.stdin is not None:
             self.process.stdin.close()
         os.close(self.events)
+        self.output.close()
         if self._lock is not None:
             self._lock.release()
         return status
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _environment(slot: Slot, runtime: Runtime) -> dict[str, str]:

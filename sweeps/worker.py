@@ -10,23 +10,30 @@ It is started in its own session, so Ctrl-C in the terminal reaches the parent o
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import IO, Any
 
 from harness.config import decode
-from harness.record import RecordError
 from harness.runtime import Runtime
 from harness.step import Body, Step
-from harness.store import BusyError, StaleError, Store
+from harness.store import BusyError, Store
+from sweeps.diagnosis import of_error
 
 REPORT_INTERVAL = 0.2  # seconds between progress events; people read no faster
+PR_SET_PDEATHSIG = 1  # prctl(2)
+TOLD = 8000  # characters kept of each end of a message or traceback
 
 
 class Events:
@@ -65,27 +72,29 @@ class Worker:
 
     def run(self, job: Mapping[str, Any]) -> None:
         """Build one step and send `done`, `busy` or `failed`."""
-        try:
-            built, seconds = self._build(job)
-        except BusyError:
-            self.events.send("busy", key=job["key"])
-        except BaseException as error:  # noqa: BLE001 - every way a step can end is told to the parent, SystemExit too
-            self.events.send(
-                "failed",
-                key=job["key"],
-                kind=_kind(error),
-                message=f"{type(error).__name__}: {error}",
-                traceback=traceback.format_exc(),
-            )
-            if isinstance(error, MemoryError):
-                os._exit(1)  # a process that ran out of memory is not used again
-        else:
-            self.events.send("done", key=job["key"], built=built, seconds=seconds)
-
-    def _build(self, job: Mapping[str, Any]) -> tuple[bool, float]:
-        started = time.monotonic()
         runtime = decode(Runtime, job["runtime"])
         _limit_memory(runtime)
+        try:
+            built, seconds = self._build(job, runtime)
+        except BusyError:
+            self._send("busy", key=job["key"])
+        except BaseException as error:  # noqa: BLE001 - every way a step can end is told to the parent, SystemExit too
+            _limit_memory(replace(runtime, memory=None))  # telling takes some
+            kind, message = of_error(error, runtime)
+            trace = short(traceback.format_exc())
+            self._send("failed", key=job["key"], kind=kind, message=short(message), traceback=trace)
+        else:
+            self._send("done", key=job["key"], built=built, seconds=seconds)
+
+    def _send(self, event: str, **fields: Any) -> None:
+        """How the step ended, after all that was printed until then."""
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(ValueError):  # a body may have closed it
+                stream.flush()
+        self.events.send(event, **fields)
+
+    def _build(self, job: Mapping[str, Any], runtime: Runtime) -> tuple[bool, float]:
+        started = time.monotonic()
         step, body = self.resolve(job, runtime)
         store = self._stores.setdefault(runtime.store, Store(runtime.store_path))
         built = store.realize(step, body, runtime, self.events.report)
@@ -94,9 +103,9 @@ class Worker:
 
 def _limit_memory(runtime: Runtime) -> None:
     """Hold this process to `runtime.memory`: what asks for more gets a MemoryError instead of the kernel's killer."""
-    if runtime.memory is not None:
-        limit = int(runtime.memory * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = hard if runtime.memory is None else int(runtime.memory * 2**30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))  # the soft limit only: it is lifted to tell of a failure
 
 
 _plans: dict[str, Mapping[str, Step]] = {}
@@ -117,19 +126,19 @@ def planned(job: Mapping[str, Any], runtime: Runtime) -> tuple[Step, Body]:
     raise RuntimeError(f"{job['key']} is not in the plan this worker makes: was the code changed during the sweep?")
 
 
-def _kind(error: BaseException) -> str:
-    if isinstance(error, SystemExit):
-        return "exit"
-    if isinstance(error, MemoryError):
-        return "memory"
-    if isinstance(error, StaleError):
-        return "stale"
-    if isinstance(error, RecordError):
-        return "digest"
-    return "error"
+def short(text: str) -> str:
+    """Both ends of a text: an error may carry a whole document in its message."""
+    return text if len(text) <= 2 * TOLD else f"{text[:TOLD]}\n[... {len(text) - 2 * TOLD} characters ...]\n{text[-TOLD:]}"
 
 
 def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is gone: at once where the kernel can do it, whatever the body holds up."""
+    with suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -137,9 +146,12 @@ def _end_with_parent(parent: int) -> None:
 
 def serve(resolve: Resolve) -> None:
     """Serve jobs until standard input ends."""
+    _end_with_parent(os.getppid())
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    faulthandler.enable()  # a segfault says where
+    faulthandler.register(signal.SIGUSR1)  # so does a hang, when the parent asks
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # what a killed worker printed last is kept
     events = Events(os.fdopen(int(sys.argv[1]), "w", encoding="utf-8"))
     worker = Worker(events, resolve)
     events.send("ready")
