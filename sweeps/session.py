@@ -16,14 +16,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from harness.inert import visible_lines
 from harness.sweep_record import Failure, read_failures, write_failures, write_sweep
 from sweeps.equality import suspicious_equalities
 from sweeps.executor import Outcome, execute
 from sweeps.graph import Graph
-from sweeps.run import Planned, stale_steps
+from sweeps.preflight import check_generators
+from sweeps.run import Planned, reported, stale_steps
 from sweeps.view import View, safe
 
 TRACKER_TIMEOUT = 120  # seconds the projection may take; a dead server costs this much once, never a result
@@ -32,23 +32,12 @@ INTERRUPTED = 130
 
 
 def preview(planned: Planned) -> None:
-    """Print, per arm, which steps are there, shared, or to be built; runs nothing."""
+    """Print what would be built and what it would cost; runs nothing."""
+    from sweeps.preview import preview as show
+
     console = Console(soft_wrap=True)
-    graph = Graph.of(planned.runs)
-    missing = graph.missing(planned.store)
     _headline(console, planned)
-    table = Table("arm", "seed", "there", "to build", "shared with other arms", title=f"{len(graph.nodes)} steps")
-    for name, steps, _ in planned.runs:
-        arm, seed = name.rsplit(":", 1)
-        keys = {step.key for step in steps.values()}
-        shared = [key for key in keys if len({user.split(":")[0] for user in graph.nodes[key].users}) > 1]
-        table.add_row(arm, seed, str(len(keys - set(missing))), str(len(keys & set(missing))), str(len(shared)))
-    console.print(table)
-    kinds: dict[str, int] = {}
-    for node in missing.values():
-        kinds[node.step.name] = kinds.get(node.step.name, 0) + 1
-    what = ", ".join(f"{count} {name}" for name, count in kinds.items()) or "nothing"
-    console.print(f"to build: {what}; {len(graph.nodes) - len(missing)} reused", highlight=False)
+    show(planned, console)
 
 
 def build(planned: Planned, *, retry: str | None, started: float) -> int:
@@ -60,8 +49,10 @@ def build(planned: Planned, *, retry: str | None, started: float) -> int:
         for message in stale:
             console.print(f"  {safe(message)}", highlight=False, soft_wrap=True)
         return INCOMPLETE
-    folder = write_sweep(planned.store.root, planned.record)
     graph = Graph.of(planned.runs)
+    with reported():
+        check_generators([node.step for node in graph.missing(planned.store).values()], planned.runtime)
+    folder = write_sweep(planned.store.root, planned.record)
     if retry == "failed":
         graph = _only_failed(graph, read_failures(folder))
     try:

@@ -1,0 +1,188 @@
+"""What steps that are not built yet will cost: requests, money, training steps and tokens, texts to encode, seconds.
+
+Counts come from the specification: the draws of a generator, the steps of a schedule, the texts of a task. Tokens come from
+the training pairs once their pools lie in the store (rendered and tokenised as training does it), else from earlier trainings;
+seconds from what this machine measured. What nothing is known of is counted as unknown: a total says how many of its parts it
+lacks. Imports neither torch nor mteb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from harness.identity import canonical, plain
+from harness.pairs import Pair, iterate_pairs
+from harness.record import hardware_class
+from harness.step import Step
+from harness.store import Store
+from harness.tasks.demand import demand
+from models import backbone
+from models.batches import assemble
+from models.tokenizer import Tokenizer, TokenizerError
+from sweeps.plan import sources
+from sweeps.throughput import TRAINED, Throughput
+
+if TYPE_CHECKING:
+    from generators.draws import Draw
+    from generators.mixture import MixSpec
+    from generators.synthesize import SynthesizeSpec
+    from harness.runtime import Runtime
+    from models.train import TrainingSpec
+
+POOL = 50_000  # pairs of a pool that are looked at; enough for a mean length
+TOKENISED = 320  # pairs of a source whose tokens are counted: their mean is within a few percent of the source's
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A sum with the number of parts that are not known."""
+
+    known: float = 0.0
+    unknown: int = 0
+
+    @staticmethod
+    def of(value: float | None) -> Amount:
+        """One part."""
+        return Amount(0.0, 1) if value is None else Amount(value)
+
+    def __add__(self, other: Amount) -> Amount:
+        """Parts added, unknown ones counted."""
+        return Amount(self.known + other.known, self.unknown + other.unknown)
+
+
+NOTHING = Amount()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What building one step, or several, takes."""
+
+    requests: Amount = NOTHING
+    """Questions to a language model, brainstorms and examples, without those its ledger answers."""
+    generated: Amount = NOTHING
+    """Tokens of these requests and their answers."""
+    money: Amount = NOTHING
+    """In the unit of the price table."""
+    training_steps: Amount = NOTHING
+    training_tokens: Amount = NOTHING
+    """Real tokens, specials included, padding not."""
+    texts: Amount = NOTHING
+    """Texts that tasks ask an encoder for; the store of embeddings answers those it holds."""
+    seconds: Amount = NOTHING
+    """Of one worker."""
+
+    def __add__(self, other: Cost) -> Cost:
+        """Field by field."""
+        return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Cost)))
+
+
+class Costs:
+    """Costs of the steps of one sweep; reads the store once."""
+
+    def __init__(self, store: Store, runtime: Runtime) -> None:
+        self._store, self._runtime = store, runtime
+        self._throughput = Throughput.measured(store.root, hardware_class())
+        self._samples: dict[str, list[Pair]] = {}
+        self._known: dict[str, Cost] = {}
+        self._lengths: dict[str, float | None] = {}
+        self._plain: dict[int, tuple[Any, Any]] = {}
+
+    def of(self, step: Step) -> Cost:
+        """The cost of building a step, its inputs not included."""
+        if step.key not in self._known:
+            self._known[step.key] = self._cost(step)
+        return self._known[step.key]
+
+    def _cost(self, step: Step) -> Cost:
+        if step.name == "synthesize":
+            return self._generation(step.spec)
+        if step.name in TRAINED:
+            return self._training(step)
+        if step.name == "evaluate":
+            asked = demand(step.spec.task)
+            texts = None if asked is None else asked.texts
+            return Cost(texts=Amount.of(texts), seconds=Amount.of(self._throughput.evaluation(self._spec(step), texts)))
+        return Cost(seconds=Amount.of(self._throughput.other(step.name)))
+
+    def _spec(self, step: Step) -> Mapping[str, Any]:
+        """As a record tells it; the steps of many runs share a spec, which is written down once."""
+        if id(step.spec) not in self._plain:
+            self._plain[id(step.spec)] = (step.spec, plain(step.spec))
+        found: Mapping[str, Any] = self._plain[id(step.spec)][1]
+        return found
+
+    def _generation(self, spec: SynthesizeSpec) -> Cost:
+        from generators.backends.openai import OpenAI
+        from generators.forecast import forecast
+        from generators.synthesize import draws_of
+
+        runtime = self._runtime
+        draws = draws_of(spec, sources(runtime))
+        if not isinstance(spec.backend, OpenAI):
+            seconds = Amount.of(self._throughput.other("synthesize"))
+            return Cost(requests=Amount(requests(draws)), seconds=seconds)
+        if runtime.server is None:
+            return Cost(Amount(requests(draws)), Amount.of(None), Amount.of(None), seconds=Amount.of(None))
+        found = forecast(spec.backend, draws, Path(runtime.ledger).expanduser(), runtime.server)
+        rate, count = runtime.server.requests_per_minute, found.brainstorms + found.examples
+        bound = None if rate is None else 60 * count / rate
+        return Cost(Amount(count), Amount(found.tokens[0]), Amount(found.cost[0]), seconds=Amount.of(bound))
+
+    def _training(self, step: Step) -> Cost:
+        spec: TrainingSpec = step.spec
+        written, pairs = self._spec(step), step.inputs["pairs"]
+        asked = canonical([pairs.fingerprint, {**written, "seed": 0, "adapter": None, "pooling": None}])
+        if asked not in self._lengths:  # arms that differ in what moves no text share it
+            self._lengths[asked] = self._length(spec, pairs)
+        length = self._lengths[asked]
+        if length is None:
+            length = self._throughput.length(step.name, written, pairs.fingerprint)
+        tokens = None if length is None else length * spec.train.steps * spec.train.batch_size
+        seconds = self._throughput.training(written, tokens)
+        steps = Amount(spec.train.steps)
+        return Cost(training_steps=steps, training_tokens=Amount.of(tokens), seconds=Amount.of(seconds))
+
+    def _length(self, spec: TrainingSpec, pairs: Step) -> float | None:
+        """Tokens per example of the pairs a training will read, if they or the pools they come from are in the store."""
+        try:
+            tokenizer = Tokenizer(backbone.locate(spec.backbone, self._runtime.models), spec.max_length)
+        except (backbone.BackboneError, TokenizerError):
+            return None
+        if self._store.done(pairs):
+            return self._tokens(spec, tokenizer, self._sample(pairs, lambda _: True))
+        if pairs.name != "mix" or not all(self._store.done(pool) for pool in pairs.inputs.values()):
+            return None
+        mix: MixSpec = pairs.spec
+        parts = [(source.share, self._sample(pairs.inputs[source.role], mix.admits)) for source in mix.sources]
+        if not all(sample for _, sample in parts):
+            return None
+        return sum(share * (self._tokens(spec, tokenizer, sample) or 0.0) for share, sample in parts)
+
+    def _sample(self, pool: Step, admits: Callable[[Pair], bool]) -> list[Pair]:
+        """Pairs drawn from a pool, of those admitted: neighbours in it are alike, in a batch they seldom meet."""
+        if pool.key not in self._samples:
+            path = self._store.payload(pool) / "pairs.parquet"
+            self._samples[pool.key] = list(islice(iterate_pairs(path), POOL))
+        admitted = [pair for pair in self._samples[pool.key] if admits(pair)]
+        return Random(0).sample(admitted, min(TOKENISED, len(admitted)))  # noqa: S311 - a sample, not a secret
+
+    @staticmethod
+    def _tokens(spec: TrainingSpec, tokenizer: Tokenizer, sample: Sequence[Pair]) -> float | None:
+        """Mean tokens per example, in batches as training makes them: a text that occurs twice in one is encoded once."""
+        if not sample:
+            return None
+        size = min(spec.train.batch_size, len(sample))
+        batches = [sample[start : start + size] for start in range(0, len(sample) - size + 1, size)]
+        own = spec.train.loss.own_negatives_only
+        texts = [text for part in batches for text in assemble(part, spec.train.negatives, spec.instruction, own).texts]
+        return sum(len(tokens.ids) for tokens in tokenizer(texts)) / (size * len(batches))
+
+
+def requests(draws: Sequence[Draw]) -> int:
+    """Every example, and every brainstorm once however many examples use it."""
+    return len(draws) + len({request.key for draw in draws if (request := draw.brainstorm())})
