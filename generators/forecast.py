@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from generators.backends.openai import OpenAI
 from generators.budget import Tariff, tariffs
@@ -62,7 +63,7 @@ def forecast(backend: OpenAI, draws: Sequence[Draw], path: Path, server: Server)
         missing = list({each.key: each for draw in draws for each in _first(draw)}.values())
         return _bound(backend, missing, _blind(draws), 0, prices)
     with read_ledger(path) as ledger:
-        held, asked, blind = _split(backend, draws, ledger)
+        held, asked, blind = outstanding(backend, draws, ledger)
         costs = _observed(ledger, prices)
     if len(costs) < 2:
         return _bound(backend, asked, blind, held, prices)
@@ -81,8 +82,19 @@ def _blind(draws: Sequence[Draw]) -> int:
     return sum(draw.brainstorm() is not None for draw in draws)
 
 
-def _split(backend: OpenAI, draws: Sequence[Draw], ledger: Ledger) -> tuple[int, list[Request], int]:
-    """(answers held, requests to ask that are known, examples whose task is not known yet)."""
+class Outstanding(NamedTuple):
+    """What a corpus still lacks."""
+
+    held: int
+    """Answers that the ledger has."""
+    asked: list[Request]
+    """Requests to send whose words are known."""
+    blind: int
+    """Examples whose task a brainstorm still has to name."""
+
+
+def outstanding(backend: OpenAI, draws: Sequence[Draw], ledger: Ledger) -> Outstanding:
+    """What is there and what is to be asked."""
     answered = ledger.answered()
     first = {request.key: request for draw in draws for request in _first(draw)}
     keys = {key: backend.call(request).key for key, request in first.items()}
@@ -102,7 +114,7 @@ def _split(backend: OpenAI, draws: Sequence[Draw], ledger: Ledger) -> tuple[int,
             example = draw.example(found)
             wanted[example.key] = example
     missing = [request for request in wanted.values() if backend.call(request).key not in answered]
-    return len(wanted) - len(missing), missing, blind
+    return Outstanding(len(wanted) - len(missing), missing, blind)
 
 
 def _observed(ledger: Ledger, prices: Mapping[str, Tariff]) -> list[tuple[float, float]]:
