@@ -137,7 +137,7 @@ def _matches(each: HubSet, folder: Path) -> dict[str, list[Path]]:
         language: [names[name] for name in sorted(names) if fnmatch(name, pattern)] for language, pattern in each.files.items()
     }
     if empty := [each.files[language] for language, files in found.items() if not files]:
-        raise ValueError(f"{each.name}: {folder} has no {', '.join(empty)}; complete the copy of {each.id} or take it away")
+        raise ValueError(f"{folder} has no {', '.join(empty)}; complete the copy of {each.id} or take it away")
     return found
 
 
@@ -184,6 +184,6 @@ def _fetch(each: HubSet) -> Path:
 
 def _unreached(each: HubSet, error: Exception) -> str:
     return (
-        f"{each.name}: {each.id} at {each.revision[:12]} is neither below runtime.sources nor to be had from the hub "
-        f"({type(error).__name__}); put a copy into runtime.sources/{each.id}"
+        f"{each.id} at {each.revision[:12]} is neither in runtime.sources/{each.id} nor to be had from the hub "
+        f"({type(error).__name__})"
     )

@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,10 +53,10 @@ class LabelledSet:
             return f"runtime.sources is not set; it is the folder that holds {self.file}"
         path = sources / self.file
         if not path.is_file():
-            return f"{self.name}: there is no file {path}; it is looked for below runtime.sources"
+            return f"there is no file {path}; it is looked for below runtime.sources"
         digest = file_digest(path)
         if digest != self.sha256:
-            return f"{self.name}: {path} has digest {digest}, the configuration says {self.sha256}"
+            return f"{path} has digest {digest}, the configuration says {self.sha256}"
         return None
 
     def read(self, sources: Path | None, most: int) -> Iterator[Pair]:
@@ -85,10 +85,19 @@ class LabelledSpec:
             raise ValueError(f"labelled sets need distinct names, got {names}")
 
 
+def _problems(sets: Iterable[LabelledSet | HubSet], sources: Path | None) -> list[str]:
+    """What is wrong with which sets, said once for those that have it in common."""
+    found: dict[str, list[str]] = {}
+    for each in sets:
+        if problem := each.problem(sources):
+            found.setdefault(problem, []).append(each.name)
+    return [f"{', '.join(names)}: {problem}" for problem, names in found.items()]
+
+
 def check(spec: LabelledSpec, sources: Path | None) -> None:
     """Raises ValueError naming every set that cannot be had here; downloads nothing."""
-    if problems := [problem for each in spec.sets.values() if (problem := each.problem(sources))]:
-        raise ValueError("; ".join(dict.fromkeys(problems)))
+    if problems := _problems(spec.sets.values(), sources):
+        raise ValueError("; ".join(problems))
 
 
 def gather(spec: LabelledSpec, out: Path, report: Report, measured: dict[str, Any], sources: Path | None) -> None:
@@ -140,7 +149,7 @@ def read_set(each: LabelledSet, path: Path, max_negatives: int) -> Iterator[Pair
 
 def locate(sets: Sequence[LabelledSet], sources: Path | None) -> dict[str, Path]:
     """Where each file lies, its digest verified; raises ValueError with every file that is missing or changed."""
-    problems = [problem for each in sets if (problem := each.problem(sources))]
+    problems = _problems(sets, sources)
     if sources is None or problems:
         raise ValueError("; ".join(problems))
     return {each.name: sources / each.file for each in sets}

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from generators import mined
+from generators import labelled, mined
 from generators.mined import MinedSpec
 from harness.config import ConfigError, Problem, nearest
 from harness.identity import canonical
@@ -47,35 +47,59 @@ class EvaluateSpec:
 
 def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     """The same run with digests in place of what conf/ only names; raises ConfigError with every problem."""
-    problems: list[Problem] = []
+    found = survey(spec, runtime)
+    if found.wrong or found.needs:
+        raise ConfigError((*found.wrong, *found.needs))
+    return found.spec
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A run as far as it can be pinned on this machine."""
+
+    spec: RunSpec
+    """Digests in place of names, except where something is missing: there it says what conf/ says."""
+    wrong: tuple[Problem, ...]
+    """What no machine could run."""
+    needs: tuple[Problem, ...]
+    """What this machine lacks."""
+
+
+def survey(spec: RunSpec, runtime: Runtime) -> Survey:
+    """Pin what can be pinned, and list what is wrong and what is missing; raises nothing."""
+    wrong: list[Problem] = []
+    needs: list[Problem] = []
     model, natural, pretrain = spec.model, spec.natural, spec.pretrain
     if isinstance(model, ServedModel):
-        problems += _served_problems(spec, model, runtime)
+        wrong += _untrainable(spec)
+        needs += _unserved(model, runtime)
     else:
         try:
-            problems += _type_problems(model)
+            wrong += _type_problems(model)
             model = _pin_model(model, runtime)
         except backbone.BackboneError as error:
-            problems.append(Problem("model.backbone", str(error)))
+            needs.append(Problem("model.backbone", str(error)))
         except PoolingError as error:
-            problems.append(Problem("model.pooling", str(error)))
+            wrong.append(Problem("model.pooling", str(error)))
+        if isinstance(model.pooling, Stated) and needs:
+            wrong.append(
+                Problem("model.pooling", "is stated by the model's folder, which is not here; choose another, or bring it")
+            )
     try:
         if "natural" in spec.data.roles and not isinstance(spec.finetune, NoTraining):
             natural = _pin_pairs(natural, runtime)
     except ValueError as error:
-        problems.append(Problem("natural", str(error)))
+        needs.append(Problem("natural", str(error)))
     try:
         if isinstance(pretrain, Pretraining):
             pretrain = replace(pretrain, pairs=_pin_pairs(pretrain.pairs, runtime))
     except ValueError as error:
-        problems.append(Problem("pretrain.pairs", str(error)))
+        needs.append(Problem("pretrain.pairs", str(error)))
     try:
         plan_tasks(spec.eval, runtime.data)
     except ConfigError as error:
-        problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return replace(spec, model=model, natural=natural, pretrain=pretrain)
+        wrong += error.problems
+    return Survey(replace(spec, model=model, natural=natural, pretrain=pretrain), tuple(wrong), tuple(needs))
 
 
 def _pin_model(model: ModelSpec, runtime: Runtime) -> ModelSpec:
@@ -85,10 +109,13 @@ def _pin_model(model: ModelSpec, runtime: Runtime) -> ModelSpec:
     return model
 
 
-def _served_problems(spec: RunSpec, model: ServedModel, runtime: Runtime) -> Iterator[Problem]:
+def _unserved(model: ServedModel, runtime: Runtime) -> Iterator[Problem]:
     if runtime.endpoint(model.name) is None:
         remedy = f"runtime.endpoints=[{{model: {model.name}, url: http://HOST/v1, key_variable: null}}]"
         yield Problem("runtime.endpoints", f"has no server for model.name {model.name!r}; say where it answers: {remedy}")
+
+
+def _untrainable(spec: RunSpec) -> Iterator[Problem]:
     for stage in ("pretrain", "finetune"):
         if not isinstance(getattr(spec, stage), NoTraining):
             yield Problem(stage, f"model.kind is server, which cannot be trained; choose {stage}=none")
@@ -110,12 +137,14 @@ _pinned: dict[tuple[str, str | None], Any] = {}
 
 
 def _pin_pairs(spec: Natural, runtime: Runtime) -> Natural:
-    if not isinstance(spec, MinedSpec):
-        return spec
     key = (canonical(spec), runtime.sources)
     if key not in _pinned:
-        _pinned[key] = mined.pin(spec, sources(runtime))
-    pinned: MinedSpec = _pinned[key]
+        if isinstance(spec, MinedSpec):
+            _pinned[key] = mined.pin(spec, sources(runtime))
+        else:
+            labelled.check(spec, sources(runtime))
+            _pinned[key] = spec
+    pinned: Natural = _pinned[key]
     return pinned
 
 

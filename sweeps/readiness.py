@@ -1,25 +1,22 @@
 """What each shipped ablation would still need on this machine: models, data folders, keys.
 
-Every arm is composed, decoded and planned as a run would be, with the hub switched off. What fails while composing or decoding
-is a broken configuration; what fails while pinning and planning is something this machine lacks.
+Every arm is composed, decoded and pinned as for a preview (`needs.py`). What fails while composing or decoding is a broken
+configuration; the rest is something this machine lacks.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness.config import ConfigError, Problem
 from harness.runtime import Runtime
-from harness.tasks import HUB
 from sweeps.ablation import Ablation, named
 from sweeps.compose import Composer
-from sweeps.plan import EvaluateSpec, pin, plan
-from sweeps.spec import Composed, NoTraining, RunSpec
+from sweeps.needs import look
+from sweeps.spec import Composed, RunSpec
 
 SHOWN = 4  # needs that are spelled out in a message
 
@@ -57,22 +54,7 @@ def readiness(conf: Path, overrides: Sequence[str], cache: Path | None) -> list[
     """Every ablation of `conf/sweep`, by name, with overrides of the command line under every arm."""
     composer = Composer(conf, cache)
     names = sorted(path.stem for path in (conf / "sweep").glob("*.yaml"))
-    with _offline():
-        return [_ready(name, composer, overrides) for name in names]
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """The hub's client reads this when it is imported: only its cache is looked at, nothing is downloaded."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before
+    return [_ready(name, composer, overrides) for name in names]
 
 
 def _ready(name: str, composer: Composer, overrides: Sequence[str]) -> Readiness:
@@ -104,23 +86,7 @@ def _decoded(composer: Composer, ablation: Ablation) -> Mapping[str, tuple[RunSp
     return arms
 
 
-def _lacks(spec: RunSpec, runtime: Runtime) -> Iterator[Problem]:
+def _lacks(spec: RunSpec, runtime: Runtime) -> tuple[Problem, ...]:
     """What one arm needs that is not there."""
-    yield from _server_problems(spec, runtime)
-    try:
-        steps = plan(pin(spec, runtime), runtime)
-    except ConfigError as error:
-        yield from error.problems
-        return
-    judged = [step.spec.task for step in steps.values() if isinstance(step.spec, EvaluateSpec)]
-    if downloaded := sum(task.data == HUB for task in judged):
-        yield Problem("eval.data", f"{downloaded} tasks read their data from the hub or its cache")
-
-
-def _server_problems(spec: RunSpec, runtime: Runtime) -> Iterator[Problem]:
-    if isinstance(spec.finetune, NoTraining) or "synthetic" not in spec.data.roles or spec.generator.backend.kind == "recorded":
-        return
-    if runtime.server is None:
-        yield Problem("runtime.server", "a live model is asked; choose runtime/server=openai or runtime/server=local")
-    elif (name := runtime.server.key_variable) and not os.environ.get(name):
-        yield Problem("runtime.server", f"{name} is not set; put the key into the environment")
+    found = look(spec, runtime)
+    return (*found.wrong, *found.needs)

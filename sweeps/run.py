@@ -41,6 +41,8 @@ class Planned:
     """(name, steps by label, pinned specification) of every run."""
     runtime: Runtime
     store: Store
+    needs: tuple[Problem, ...] = ()
+    """What this machine lacks to build it; only a preview is planned all the same."""
 
 
 def main(conf: Path) -> None:
@@ -121,7 +123,7 @@ def execute_sweep(name: str, ablation: Ablation, arguments: Sequence[str]) -> No
     settings = _settings(ablation, control)
     if settings[1].only is not None:
         ablation = ablation.only(settings[1].only)
-    planned = plan_sweep(name, ablation, settings[0])
+    planned = plan_sweep(name, ablation, settings[0], preview=settings[1].preview)
     if settings[1].preview:
         preview(planned)
         return
@@ -135,19 +137,30 @@ def _settings(ablation: Ablation, control: Sequence[str]) -> tuple[Runtime, Any]
     return composed.decode_runtime(), composed.decode_control()
 
 
-def plan_sweep(name: str, ablation: Ablation, runtime: Runtime) -> Planned:
-    """Compose, decode, pin and plan every run; raises ConfigError with the problems of all arms."""
+def plan_sweep(name: str, ablation: Ablation, runtime: Runtime, *, preview: bool = False) -> Planned:
+    """Compose, decode, pin and plan every run; raises ConfigError with the problems of all arms.
+
+    For a preview, what this machine lacks is no problem: it is listed in `needs`, and nothing is downloaded.
+    """
+    from sweeps.needs import look
     from sweeps.plan import pin, plan
     from sweeps.spec import Composed
 
     store = Store(runtime.store_path)
     composer = Composer(_conf, store.root / "composed")
     problems: dict[str, Problem] = {}
+    needs: dict[str, Problem] = {}
     runs: list[tuple[str, int, Mapping[str, Step], Mapping[str, Any]]] = []
     for arm, overrides in ablation.overrides().items():
         try:
             _checked(composer, overrides)
-            pinned = pin(Composed.of(composer.compose(overrides)).decode_run(), runtime)
+            spec = Composed.of(composer.compose(overrides)).decode_run()
+            if preview:
+                found = look(spec, runtime)
+                if found.wrong:
+                    raise ConfigError(found.wrong)
+                needs.update((str(problem), problem) for problem in found.needs)
+            pinned = found.spec if preview else pin(spec, runtime)
             for seed in ablation.seeds:
                 spec = pinned.with_seed(seed)
                 runs.append((arm, seed, plan(spec, runtime), plain(spec)))
@@ -159,7 +172,9 @@ def plan_sweep(name: str, ablation: Ablation, runtime: Runtime) -> Planned:
     if problems:
         raise ConfigError(problems.values())
     record = _record(name, ablation, runs)
-    return Planned(record, tuple((f"{arm}:{seed}", steps, spec) for arm, seed, steps, spec in runs), runtime, store)
+    return Planned(
+        record, tuple((f"{arm}:{seed}", steps, spec) for arm, seed, steps, spec in runs), runtime, store, tuple(needs.values())
+    )
 
 
 def _checked(composer: Composer, overrides: Sequence[str]) -> None:

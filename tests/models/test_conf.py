@@ -21,6 +21,9 @@ HABITS = {  # backbone: pooling, adapter, instruction, maximum length
     "e5_mistral": ("last_token", "lora", "natural", 512),
     "xlmr_large": ("mean", "none", "none", 512),
     "qwen3_06b": ("last_token", "lora", "natural", 512),
+    "llama2_7b": ("last_token", "lora", "natural", 512),
+    "e5_mistral_instruct": ("last_token", "none", "natural", 512),
+    "me5_large_instruct": ("mean", "none", "natural", 512),
 }
 
 
