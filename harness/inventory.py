@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.identity import FINGERPRINT_LENGTH
 from harness.record import RECORD_FILE
 from harness.runtime import EMBEDDINGS
-from harness.store import PARTIAL, lock_file
+from harness.store import PARTIAL, SCRATCH, lock_file
 from harness.sweep_record import SWEEP_FILE, SweepRecord, read_sweep
 
 PINS = "pins"
@@ -36,6 +36,8 @@ class Inventory:
     """With a record."""
     partial: dict[str, Path] = field(default_factory=dict)
     """`<fingerprint>.partial`: being built, or left over by a kill."""
+    scratch: dict[str, Path] = field(default_factory=dict)
+    """`<fingerprint>.scratch`: from which a build that was killed goes on."""
     recordless: dict[str, Path] = field(default_factory=dict)
     """In a finished step's place, without a record; no build leaves this."""
 
@@ -47,10 +49,10 @@ def inventory(root: Path) -> Inventory:
         if kind.name in _NOT_STEPS:
             continue
         for entry in _folders(Path(kind.path)):
-            name = entry.name.removesuffix(PARTIAL)
-            if not _FINGERPRINT.fullmatch(name):
+            name, _, ending = entry.name.partition(".")
+            if not _FINGERPRINT.fullmatch(name) or f".{ending}" not in (".", PARTIAL, SCRATCH):
                 continue
-            place = found.partial
+            place = found.scratch if f".{ending}" == SCRATCH else found.partial
             if name == entry.name:
                 place = found.done if os.path.isfile(f"{entry.path}/{RECORD_FILE}") else found.recordless  # noqa: PTH113 - 10,000 times
             place[f"{kind.name}/{name}"] = Path(entry.path)

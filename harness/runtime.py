@@ -90,6 +90,8 @@ class Runtime:
     """W&B project of that projection."""
     embeddings: Annotated[float, Gt(0)] | None = None
     """GB of vectors kept in `store` for evaluations to come, the least recently used deleted first; None: none are kept."""
+    checkpoint_every: Annotated[float, Ge(0)] | None = None
+    """Seconds between two states of a training step, from which a killed one goes on; None: it starts again."""
     endpoints: tuple[Endpoint, ...] = ()
     """Servers of embedding models (`model=server`)."""
     server: Server | None = None

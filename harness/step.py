@@ -83,6 +83,8 @@ class Work:
     """Payload folders of the inputs by role; their digests have been verified."""
     out: Path
     """An empty folder; what lies in it when the body returns is the payload. It must be deterministic."""
+    scratch: Path
+    """A folder that this step's builders may make: it outlives a kill, and is removed when the step is done."""
     runtime: Runtime
     report: Report
     measured: dict[str, Any]

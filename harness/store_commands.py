@@ -121,7 +121,7 @@ def gc(root: Path, arguments: argparse.Namespace) -> int:
     if not arguments.baselines.is_dir():
         print(visible(f"no baselines in {arguments.baselines}; --baselines says where they are, if there are any"))
     found = garbage(root, arguments.baselines, arguments.sweep)
-    freed = {key: folder_size(folder) for key, folder in {**found.partial, **found.steps}.items()}
+    freed = {key: folder_size(folder) for key, folder in {**found.scratch, **found.partial, **found.steps}.items()}
     rows = [[key, size(count), "nobody asks for it" if key in found.steps else "left over"] for key, count in freed.items()]
     if rows:
         show(["step", "size", "why"], rows[:SHOWN])

@@ -136,6 +136,8 @@ class Garbage:
     sweeps: tuple[Path, ...]
     steps: dict[str, Path]
     partial: dict[str, Path]
+    scratch: dict[str, Path]
+    """Of steps that are done, or that nobody asks for any more."""
     composed: tuple[Path, ...]
     locks: dict[str, Path]
 
@@ -157,6 +159,11 @@ def garbage(root: Path, baselines: Path, drop: Collection[str] = ()) -> Garbage:
         sweeps=dropped,
         steps={key: folder for key, folder in found.done.items() if key not in needed},
         partial={key: folder for key, folder in found.partial.items() if not being_built(root, key)},
+        scratch={
+            key: folder
+            for key, folder in found.scratch.items()
+            if (key in found.done or key not in needed) and not being_built(root, key)
+        },
         composed=tuple(sorted(path for path in (root / COMPOSED).rglob("*") if path.is_file())),
         locks={key: path for key, path in step_locks(root).items() if not being_built(root, key)},
     )
@@ -203,7 +210,7 @@ def collect(root: Path, found: Garbage) -> list[str]:
         (folder / SWEEP_FILE).unlink()  # first: from here on it is no sweep, whatever happens
         shutil.rmtree(folder)
     busy = []
-    for key in found.steps | found.partial | found.locks:
+    for key in found.steps | found.partial | found.scratch | found.locks:
         try:
             with locked(root, key):
                 _remove(found, key)
@@ -219,6 +226,8 @@ def collect(root: Path, found: Garbage) -> list[str]:
 def _remove(found: Garbage, key: str) -> None:
     if key in found.partial:
         shutil.rmtree(found.partial[key], ignore_errors=True)
+    if key in found.scratch:
+        shutil.rmtree(found.scratch[key], ignore_errors=True)
     if key in found.steps:
         folder = found.steps[key]
         partial = folder.with_name(folder.name + PARTIAL)

@@ -137,7 +137,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the one weights file, or of the names and digests of several."""
-    digests = {path.name: _digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in weight_files(folder)}
+    digests = {path.name: _once(path) for path in weight_files(folder)}
     return next(iter(digests.values())) if len(digests) == 1 else combine_digests(digests)
 
 
@@ -148,8 +148,18 @@ def settings_files(folder: Path) -> list[Path]:
 
 def settings_digest(folder: Path) -> str:
     """One SHA-256 for everything beside the weights that decides a vector: positions, norms, activation, tokens."""
-    files = settings_files(folder)
-    return combine_digests({path.name: _digest(path, path.stat().st_size, path.stat().st_mtime_ns) for path in files})
+    return combine_digests({path.name: _once(path) for path in settings_files(folder)})
+
+
+def files_digest(folder: Path) -> str:
+    """`folder_digest` of a folder that nobody writes to: large files are read once per process."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return combine_digests({path.relative_to(folder).as_posix(): _once(path) for path in files})
+
+
+def _once(path: Path) -> str:
+    stat = path.stat()
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,8 @@ encoder's identity covers all that decides a vector: spec, weights, adapters, to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,17 +17,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from harness.encoder import EncodeCounts
-from harness.identity import file_digest, fingerprint, folder_digest
+from harness.identity import file_digest, fingerprint
 from harness.instructions import InstructionFormat
 from models.adapter import Adapter
-from models.backbone import Backbone, BackboneError, locate, read_config, weights_digest
+from models.backbone import Backbone, BackboneError, files_digest, locate, read_config, weights_digest
 from models.network import AS_CONFIGURED, Attention, Dtype, Network, Positions, load_model, pad_id, plan_buckets
 from models.pooling import Pooling, PoolingChoice
+from models.resident import Resident
 from models.tokenizer import Tokenizer, is_decoder, tokenizer_digest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import nn
 
 PROBE = "the moon of the sea, "
 PROBE_COUNTS = (1, 2, 5, 12, 30, 75)  # times the probe is repeated: lengths over five octaves
@@ -146,19 +149,37 @@ def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: st
 
     Raises BackboneError, CheckpointError or TokenizerError if something is missing, corrupt or does not fit.
     """
+    folder, device = _checked(spec, models_root), resolve_device(device)
+    model = load_model(folder, spec.attention, spec.dtype, checkpoints, device, merge_last=False, positions=spec.positions)
+    return _over(model, spec, folder, checkpoints, device)
+
+
+@contextmanager
+def resident_encoder(
+    spec: EncoderSpec, checkpoints: Sequence[Path], models_root: str | None, device: str, resident: Resident
+) -> Iterator[TorchEncoder]:
+    """The same encoder, bit for bit, lying on a base that stays loaded; it may be used until the end of the block."""
+    folder, device = _checked(spec, models_root), resolve_device(device)
+    base = resident.with_checkpoints(folder, spec.attention, spec.dtype, checkpoints, device, spec.positions)
+    with base as model:
+        yield _over(model, spec, folder, checkpoints, device)
+
+
+def _checked(spec: EncoderSpec, models_root: str | None) -> Path:
     folder = locate(spec.backbone, models_root)
     check_length(folder, spec.max_length)
-    tokenizer = Tokenizer(folder, spec.max_length)
-    model = load_model(
-        folder, spec.attention, spec.dtype, checkpoints, resolve_device(device), merge_last=False, positions=spec.positions
-    )
+    return folder
+
+
+def _over(model: nn.Module, spec: EncoderSpec, folder: Path, checkpoints: Sequence[Path], device: str) -> TorchEncoder:
     digests = {
         "weights": weights_digest(folder),
         "config": file_digest(folder / "config.json"),  # positions, norms, activation: not in the weights
-        "checkpoints": [folder_digest(checkpoint) for checkpoint in checkpoints],
+        "checkpoints": [files_digest(checkpoint) for checkpoint in checkpoints],
         "tokenizer": tokenizer_digest(folder),
     }
-    return TorchEncoder(spec, Network(model, spec.pooling, pad_id(folder), resolve_device(device)), tokenizer, digests)
+    network = Network(model, spec.pooling, pad_id(folder), device)
+    return TorchEncoder(spec, network, Tokenizer(folder, spec.max_length), digests)
 
 
 def check_length(folder: Path, max_length: int) -> None:

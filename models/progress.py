@@ -2,7 +2,7 @@
 
 A state holds the trained parameters, the optimizer's moments, the generators and the lines of the curve; the sampler needs
 none, its stream is drawn again. It is one safetensors file, replaced by rename, and it names the run it belongs to. How often
-it is written is a matter of running, not of the result.
+it is written is a matter of running, not of the result; what a state lacks is computed again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 STATE_FILE = "state.safetensors"
 
 
+class StateError(RuntimeError):
+    """A state that cannot be read; names the file and the remedy."""
+
+
 @dataclass(frozen=True)
 class Resume:
     """Where a run keeps its state, and how often it writes it."""
 
     folder: Path
-    every: int
-    """Steps between two states."""
+    seconds: float
+    """At least so much time lies between two states; 0: one after every step."""
 
 
 @dataclass
@@ -73,12 +77,16 @@ def save_state(
 def load_state(folder: Path, run: str, parameters: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> Progress | None:
     """Put the state of a run back and say how far it was; None if there is none, or it is another run's."""
     import torch
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     path = folder / STATE_FILE
     if not path.is_file():
         return None
-    with safe_open(path, "pt") as file:
+    try:
+        opened = safe_open(path, "pt")
+    except SafetensorError as error:
+        raise StateError(f"{path}: corrupt ({error}); delete it, and training starts from the beginning") from error
+    with opened as file:
         about = file.metadata()
         if about["run"] != run:
             return None

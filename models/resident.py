@@ -5,7 +5,7 @@ beneath the adapter merged into it (contrastive pre-training, for instance); arm
 data or loss. peft wraps a model in place and `unload` restores it exactly; merging and unmerging does not, so a resident base
 is never merged into.
 
-Full training changes the base itself and is never resident.
+Full training changes the base itself: it loads its own, and the resident one makes room for it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.identity import fingerprint, folder_digest
+from harness.identity import fingerprint
 from models.adapter import is_adapter, restore_adapter
-from models.backbone import settings_digest, weights_digest
+from models.backbone import files_digest, settings_digest, weights_digest
 from models.network import AS_CONFIGURED, Attention, Dtype, Positions, load_model
 
 if TYPE_CHECKING:
@@ -35,6 +35,14 @@ class Resident:
         self._key = ""
         self._model: nn.Module | None = None
         self._lent = False
+        self.loads = 0
+        """How often a base was loaded."""
+
+    def clear(self) -> None:
+        """Give the memory back; raises ResidentError while the base is lent."""
+        if self._lent:
+            raise ResidentError("the resident base is lent; finish with the arm that has it first")
+        self._model, self._key = None, ""
 
     @contextmanager
     def borrow(
@@ -47,12 +55,12 @@ class Resident:
         """
         if self._lent:
             raise ResidentError("the resident base is lent; finish with the arm that has it, or use a second Resident")
-        files = [weights_digest(folder), settings_digest(folder), *(folder_digest(path) for path in beneath)]
+        files = [weights_digest(folder), settings_digest(folder), *(files_digest(path) for path in beneath)]
         key = fingerprint([files, attention, dtype, device, positions])
         if key != self._key:
-            self._model, self._key = None, ""  # before loading the next: two do not fit where one barely does
+            self.clear()  # before loading the next: two do not fit where one barely does
             self._model = load_model(folder, attention, dtype, beneath, device, merge_last=True, positions=positions)
-            self._key = key
+            self._key, self.loads = key, self.loads + 1
         assert self._model is not None  # noqa: S101 - loaded above
         self._lent = True
         try:

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from harness.identity import file_digest, fingerprint, folder_digest
+from harness.identity import file_digest, fingerprint
 from harness.instructions import InstructionFormat, render
 from harness.pairs import Pair, read_pairs
 from harness.step import Report
 from models import adapter as adapters
 from models.adapter import Adapter, Full
-from models.backbone import Backbone, label, locate
+from models.backbone import Backbone, files_digest, label, locate
 from models.batches import Batch, Sampler, assemble, sample
 from models.encoder import check_length, resolve_device
 from models.gradcache import Activations, backward
@@ -110,6 +110,9 @@ def train(  # noqa: PLR0913, PLR0917 - a step's body: spec, inputs, output, and 
     `resident`, an adapter is trained on a base that stays loaded. Neither changes a bit of the payload. Raises
     TrainingError if there is nothing to learn from, the loss is not finite, or memory does not suffice.
     """
+    import torch
+
+    begun = time.perf_counter()
     examples = read_pairs(pairs)
     if not examples:
         raise TrainingError(f"{pairs}: no pairs; widen the mix (languages, task types, sources) that made it")
@@ -117,8 +120,10 @@ def train(  # noqa: PLR0913, PLR0917 - a step's body: spec, inputs, output, and 
     folder = locate(spec.backbone, models_root)
     check_length(folder, spec.max_length)
     tokenizer = Tokenizer(folder, spec.max_length)
-    run = fingerprint({"spec": spec, "pairs": file_digest(pairs), "from": [folder_digest(path) for path in checkpoints]})
+    run = fingerprint({"spec": spec, "pairs": file_digest(pairs), "from": [files_digest(path) for path in checkpoints],
+                       "device": device, "torch": str(torch.__version__)})  # fmt: skip
     with _network(spec, folder, checkpoints, device, resident) as network:
+        measured["start_seconds"] = time.perf_counter() - begun
         with reproducible(spec.seed, device):
             progress = _loop(spec, examples, tokenizer, network, run, report, measured, resume)
         adapters.save(spec.adapter, network.model, label(spec.backbone), out)
@@ -138,7 +143,8 @@ def _loop(
     optimizer = adamw(plan, parameters)
     progress = load_state(resume.folder, run, parameters, optimizer) if resume else None
     progress = progress or Progress(adapters.norm(network.model))
-    first, clock = progress.step, time.perf_counter()
+    first = measured["resumed_at_step"] = progress.step
+    clock = saved = time.perf_counter()
     batches = islice(sample(plan.sampler, examples, plan.batch_size, spec.seed), first, plan.steps)
     for step, chosen in enumerate(batches, start=first):
         batch = assemble([examples[i] for i in chosen], plan.negatives, spec.instruction, plan.loss.own_negatives_only)
@@ -158,8 +164,9 @@ def _loop(
             "padding": 1 - real / padded, "examples": len(chosen), "negatives": batch.negatives_per_query,
         })  # fmt: skip
         progress.preview = progress.preview or batch.preview()
-        if resume is not None and progress.step % resume.every == 0:
+        if resume is not None and time.perf_counter() - saved >= resume.seconds:
             save_state(resume.folder, run, progress, parameters, optimizer)
+            saved = time.perf_counter()
         report(step + 1, plan.steps, f"loss {value:.3f}")
     work = 6 if isinstance(spec.adapter, Full) else 4  # operations a weight and token: forward, gradients of what is trained
     measured |= speeds(progress.lines[first:], time.perf_counter() - clock, work * network.weights(),
@@ -215,6 +222,8 @@ def _network(
 ) -> Iterator[Network]:
     """The network to train. Full training keeps float32 weights, and never touches a base that others will use."""
     full = isinstance(spec.adapter, Full)
+    if full and resident is not None:
+        resident.clear()
     shared = resident if resident is not None and not full else Resident()
     dtype: Dtype = "float32" if full else spec.dtype
     with shared.borrow(folder, spec.attention, dtype, checkpoints, device, spec.positions) as base:

@@ -1,20 +1,23 @@
 """What each step does: the bodies that need more than one floor.
 
-Runs in workers. Whatever is heavy is imported where it is used, and the encoder of the last checkpoint stays in memory, so
-that the tasks of one checkpoint load it once.
+Runs in workers. Whatever is heavy is imported where it is used. One base stays in memory: arms train their adapters on it one
+after another, and the encoder of the last checkpoint lies on it, so that the tasks of one checkpoint load it once.
 """
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.identity import fingerprint
 from harness.runtime import EMBEDDINGS
 from harness.server import ServerEncoder, ServerSpec
 from harness.step import Body, Step, Work
+from models.resident import Resident
 from sweeps.plan import EvaluateSpec, sources
 
 if TYPE_CHECKING:
@@ -62,13 +65,18 @@ def mix_pairs(spec: MixSpec, work: Work) -> None:
 
 def train_weights(spec: TrainingSpec, work: Work) -> None:
     """Pre-training and fine-tuning: the same loop on other specs."""
+    from models.progress import Resume
     from models.train import train
 
     _use_threads(work)
+    _let_go()
+    runtime, loads = work.runtime, _base.loads
+    resume = None if runtime.checkpoint_every is None else Resume(work.scratch, runtime.checkpoint_every)
     train(
-        spec, work.inputs["pairs"] / PAIRS, _checkpoints(work), work.out, work.runtime.models, work.runtime.device,
-        work.report, work.measured,
+        spec, work.inputs["pairs"] / PAIRS, _checkpoints(work), work.out, runtime.models, runtime.device, work.report,
+        work.measured, resume, _base,
     )  # fmt: skip
+    work.measured["base_loads"] = _base.loads - loads
 
 
 def evaluate_task(spec: EvaluateSpec, work: Work) -> None:
@@ -107,7 +115,16 @@ def _use_threads(work: Work) -> None:
 
 
 SHARD_BYTES = 64 << 20
-_resident: dict[str, Any] = {}
+_base = Resident()
+_kept: dict[str, Mapping[bool, Encoder]] = {}  # the encoder that lies on the base, by what it is
+_lying = ExitStack()
+
+
+@atexit.register
+def _let_go() -> None:
+    """Take the encoder off the base, which stays."""
+    _kept.clear()
+    _lying.close()
 
 
 def _encoder(spec: EncoderSpec | ServerSpec, checkpoints: Sequence[Path], work: Work) -> Encoder:
@@ -115,11 +132,10 @@ def _encoder(spec: EncoderSpec | ServerSpec, checkpoints: Sequence[Path], work: 
     runtime = work.runtime
     alike = spec if isinstance(spec, ServerSpec) else replace(spec, normalize=True)
     key = fingerprint([alike, [str(path) for path in checkpoints], runtime.device, runtime.store, runtime.embeddings])
-    if key not in _resident:
-        _resident.clear()  # before loading the next: two do not fit where one barely does
-        _resident[key] = _served(spec, runtime) if isinstance(spec, ServerSpec) else _loaded(spec, checkpoints, runtime)
-    encoders: dict[bool, Encoder] = _resident[key]
-    return encoders[getattr(spec, "normalize", True)]
+    if key not in _kept:
+        _let_go()
+        _kept[key] = _served(spec, runtime) if isinstance(spec, ServerSpec) else _loaded(spec, checkpoints, runtime)
+    return _kept[key][getattr(spec, "normalize", True)]
 
 
 def _served(spec: ServerSpec, runtime: Runtime) -> dict[bool, Encoder]:
@@ -131,9 +147,9 @@ def _served(spec: ServerSpec, runtime: Runtime) -> dict[bool, Encoder]:
 
 def _loaded(spec: EncoderSpec, checkpoints: Sequence[Path], runtime: Runtime) -> dict[bool, Encoder]:
     """Both encoders over the same weights in memory: with vectors of length one, and of their own."""
-    from models.encoder import load_encoder
+    from models.encoder import resident_encoder
 
-    local = load_encoder(spec, checkpoints, runtime.models, runtime.device)
+    local = _lying.enter_context(resident_encoder(spec, checkpoints, runtime.models, runtime.device, _base))
     steady = runtime.embeddings is not None and local.steady
     both = {normalize: local.normalized(normalize=normalize) for normalize in (True, False)}
     return {normalize: _remembering(encoder, runtime, steady=steady) for normalize, encoder in both.items()}
