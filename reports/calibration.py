@@ -7,7 +7,9 @@ there is no effect; `tests/oracles/calibration.py` prints it.
 
 from __future__ import annotations
 
+import bisect
 import math
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,6 +34,11 @@ ACTUAL = {
 }  # fmt: skip
 
 
+_X = np.log((1.0, *NOMINAL))[::-1]
+_ROWS = {freedom: np.log((1.0, *ACTUAL[freedom]))[::-1] for freedom in sorted(ACTUAL, reverse=True)}
+_INVERSE = (0.0, *(1 / freedom for freedom in _ROWS))
+
+
 def actual(nominal: float, seed_freedom: float) -> float:
     """The largest simulated probability of a nominal p at most this small, given the seed part's degrees of freedom.
 
@@ -40,16 +47,30 @@ def actual(nominal: float, seed_freedom: float) -> float:
     """
     if nominal <= 0:
         return 0.0
-    known = sorted(ACTUAL)
     inverse = min(1 / seed_freedom, 1.0) if seed_freedom > 0 else 1.0
-    levels = [math.log(nominal), *(_log_actual(nominal, freedom) for freedom in reversed(known))]
-    value = float(np.interp(inverse, [0.0, *(1 / freedom for freedom in reversed(known))], levels))
+    x = math.log(nominal)
+    above = min(bisect.bisect_right(_INVERSE, inverse), len(_ROWS))
+    low, high = _INVERSE[above - 1], _INVERSE[above]
+    less, more = (_log_actual(x, position) for position in (above - 1, above))
+    value = less + (more - less) * (inverse - low) / (high - low)
     return min(1.0, max(nominal, math.exp(value)))
 
 
-def _log_actual(nominal: float, freedom: int) -> float:
-    x, y = np.log((1.0, *NOMINAL)), np.log((1.0, *ACTUAL[freedom]))
-    if nominal < NOMINAL[-1]:
-        slope = (y[-1] - y[-2]) / (x[-1] - x[-2])
-        return float(y[-1] + slope * (math.log(nominal) - x[-1]))
-    return float(np.interp(math.log(nominal), x[::-1], y[::-1]))
+def _log_actual(x: float, position: int) -> float:
+    """Log of the actual p of a nominal log p, for one row of the table; row 0 is that of known noise."""
+    if position == 0:
+        return x
+    y = _ROWS[round(1 / _INVERSE[position])]
+    if x < _X[0]:
+        return float(y[0] + (y[1] - y[0]) / (_X[1] - _X[0]) * (x - _X[0]))
+    return float(np.interp(x, _X, y))
+
+
+@lru_cache(maxsize=1024)
+def nominal_of(actual_p: float, seed_freedom: float) -> float:
+    """The nominal p whose actual probability is this: the inverse of `actual`."""
+    low, high = 1e-12, actual_p
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if actual(middle, seed_freedom) < actual_p else (low, middle)
+    return low

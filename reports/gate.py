@@ -26,9 +26,11 @@ from reports.comparable import differences
 from reports.effects import Evidence, Untestable, compare_arms, paired_runs
 from reports.frame import Frame
 from reports.means import Column, task_columns, type_columns
-from reports.statistics import Estimate, SeedNoise, holm, one_sided_p, t_quantile
+from reports.statistics import Estimate, SeedNoise, chi_square_quantile, holm, one_sided_p, t_quantile, unpaired_seed_noise
 
 CONF = Path(__file__).parents[1] / "conf" / "gate"
+TAIL = 0.05
+"""Each side of the range of a printed power."""
 PASS, REGRESSION, INCONCLUSIVE, NOT_COMPARABLE, USAGE = range(5)
 NAMES = ("pass", "regression", "inconclusive", "not comparable", "usage")
 
@@ -62,6 +64,19 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Power:
+    """Chance that the non-inferiority test passes an unchanged model, by this design's standard error."""
+
+    chance: float
+    low: float
+    high: float
+    """90 % range, for what the seeds at hand leave unknown of the noise of training."""
+
+    def __str__(self) -> str:
+        return f"{100 * self.chance:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}]"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What the gate found."""
 
@@ -70,8 +85,7 @@ class Verdict:
     reasons: tuple[str, ...]
     judged: tuple[Judged, ...]
     notices: tuple[str, ...]
-    power: float | None
-    """Chance of passing an unchanged model, by this design's standard error."""
+    power: Power | None
 
     @property
     def name(self) -> str:
@@ -134,24 +148,16 @@ def _estimate(evidence: Evidence, column: Column) -> Estimate | Untestable:
 
 
 def within_arm_noise(frame: Frame, column: Column) -> SeedNoise | None:
-    """The variance over seeds of a difference, from the spread within each side; None where neither has two seeds.
-
-    Not paired by seed: that would halve the degrees of freedom, which with two or three seeds costs more than pairing gains.
-    """
-    squares, freedom = 0.0, 0
-    for arm in ("baseline", "candidate"):
-        scores = np.array([score for run in frame.of_arm(arm) if (score := column.score(run)) is not None])
-        if len(scores) > 1:
-            squares += float(np.sum((scores - scores.mean()) ** 2))
-            freedom += len(scores) - 1
-    return SeedNoise(2 * squares / freedom, freedom) if freedom else None
+    """The noise of a column over seeds, from the runs of both sides."""
+    scores = [[column.score(run) for run in frame.of_arm(arm)] for arm in ("baseline", "candidate")]
+    return unpaired_seed_noise([np.array([score for score in side if score is not None]) for side in scores])
 
 
 def judge(overall: Estimate | Untestable, tasks: Mapping[str, Estimate | Untestable], seeds: int, policy: Policy) -> Verdict:
     """The verdict from estimates: of the mean over tasks, and of every task."""
     mean = _judge_mean(overall, seeds, policy)
     judged = (mean, *_judge_tasks(tasks, policy))
-    power = chance_of_passing(overall, policy) if isinstance(overall, Estimate) else None
+    power = power_of(overall, policy) if isinstance(overall, Estimate) else None
     reasons = tuple(f"{one.name}: {one.why}" for one in judged if one.outcome != "pass")
     notices = []
     if isinstance(overall, Estimate) and overall.delta > policy.improvement:
@@ -178,13 +184,11 @@ def _judge_mean(found: Estimate | Untestable, seeds: int, policy: Policy) -> Jud
         return say("regression", f"{shown}: worse than -{policy.margin} (p {worse:.3g})")
     if seeds < policy.least_seeds:
         return say("inconclusive", f"{shown}: the baseline has {seeds} seed, {policy.least_seeds} are asked for")
-    power = chance_of_passing(found, policy)
-    if power < policy.power:
-        return say(
-            "inconclusive", f"{shown}: this design passes an unchanged model in {100 * power:.0f} % only; add seeds or items"
-        )
+    power = power_of(found, policy)
+    if power.chance < policy.power:
+        return say("inconclusive", f"{shown}: this design passes an unchanged model in {power} only; add seeds or items")
     if not_worse < policy.alpha:
-        return say("pass", f"{shown}: not worse than -{policy.margin} (p {not_worse:.3g}, power {100 * power:.0f} %)")
+        return say("pass", f"{shown}: not worse than -{policy.margin} (p {not_worse:.3g}, power {power})")
     return say("inconclusive", f"{shown}: neither worse nor not worse than -{policy.margin} is shown")
 
 
@@ -215,16 +219,22 @@ def calibrated_one_sided(t: float, found: Estimate) -> float:
     return calibration.actual(2 * nominal, found.seed_freedom) / 2 if nominal < 0.5 else nominal
 
 
-def chance_of_passing(found: Estimate, policy: Policy) -> float:
-    """Power against the margin: how often an unchanged model passes, by this design's standard error."""
-    critical = t_quantile(1 - _nominal(policy.alpha, found.seed_freedom), found.freedom)
-    return 1 - one_sided_p(policy.margin / found.error - critical, found.freedom)
+def power_of(found: Estimate, policy: Policy) -> Power:
+    """Power against the margin, with its range over the seed noise that so few seeds leave possible."""
+    if math.isinf(found.seed_freedom):
+        chance = _chance(found, 1.0, policy)
+        return Power(chance, chance, chance)
+    # Of the estimated seed variance: a chi-square over its degrees of freedom; the largest noise gives the lowest power.
+    low, high = (found.seed_freedom / chi_square_quantile(tail, found.seed_freedom) for tail in (TAIL, 1 - TAIL))
+    return Power(*(_chance(found, factor, policy) for factor in (1.0, low, high)))
 
 
-def _nominal(alpha: float, seed_freedom: float) -> float:
-    """The nominal one-sided level whose calibrated level is alpha."""
-    low, high = 1e-12, alpha
-    for _ in range(60):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if calibration.actual(2 * middle, seed_freedom) / 2 < alpha else (low, middle)
-    return low
+def _chance(found: Estimate, factor: float, policy: Policy) -> float:
+    """How often an unchanged model passes, were the seed part of the variance `factor` times the one found."""
+    seed = found.seed_share * factor
+    share = seed + (1 - found.seed_share)
+    error = found.error * math.sqrt(share)
+    # The seed part's share decides how much of its few degrees of freedom is left (Satterthwaite, items as good as known).
+    freedom = found.freedom if factor == 1 else found.seed_freedom * (share / seed) ** 2 if seed > 0 else math.inf
+    critical = t_quantile(1 - calibration.nominal_of(2 * policy.alpha, found.seed_freedom) / 2, freedom)
+    return 1 - one_sided_p(policy.margin / error - critical, freedom)

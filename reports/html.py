@@ -13,9 +13,9 @@ from pathlib import Path
 
 from reports import inert
 from reports.effects import Findings
+from reports.forest import forest
 from reports.frame import Frame
-from reports.render import lines_of, number
-from reports.statistics import ALPHA, Estimate
+from reports.render import lines_of
 from reports.tables import Table
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -72,45 +72,6 @@ def _table(table: Table) -> str:
     caption = f"<caption>{inert.html(table.title)}</caption>"
     grid = f'<div class="wide"><table>{caption}<thead><tr>{heads}</tr></thead>{"".join(groups)}</table></div>'
     return grid + (f'<ul class="notes">{notes}</ul>' if notes else "")
-
-
-ROW, LEFT, WIDTH = 26, 190, 620
-
-
-def forest(frame: Frame, findings: Findings) -> str:
-    """An SVG with every arm's difference on the primary and its interval; filled where it differs after correction."""
-    primary = frame.sweep.primary
-    found = {arm: findings.estimates.get((arm, primary)) for arm in frame.arm_names if arm != frame.sweep.baseline}
-    shown = {arm: estimate for arm, estimate in found.items() if isinstance(estimate, Estimate)}
-    reach = max((abs(e.delta) + e.half for e in shown.values()), default=1.0) * 1.05 or 1.0
-
-    def x(value: float) -> float:
-        return LEFT + (value / reach + 1) / 2 * WIDTH
-
-    height = ROW * (len(found) + 2)
-    parts = [f'<line class="zero" x1="{x(0):.1f}" x2="{x(0):.1f}" y1="0" y2="{height - ROW}"/>']
-    ticks = (-reach, -reach / 2, 0.0, reach / 2, reach)
-    parts += [f'<text class="tick" x="{x(t):.1f}" y="{height - 8}">{number(t, sign=True)}</text>' for t in ticks]
-    for index, (arm, estimate) in enumerate(found.items()):
-        y = ROW * (index + 1) - 8
-        parts.append(f'<text x="0" y="{y + 4}">{inert.html(_short(arm))}</text>')
-        if not isinstance(estimate, Estimate):
-            parts.append(f'<text class="tick" x="{x(0):.1f}" y="{y + 4}">not testable</text>')
-            continue
-        low, high = x(estimate.delta - estimate.half), x(estimate.delta + estimate.half)
-        kind = "differs" if findings.adjusted.get(arm, 1.0) < ALPHA else "open"
-        title = f"<title>{inert.html(arm)}: {number(estimate.delta, sign=True)} ±{number(estimate.half)}</title>"
-        parts.append(f'<line class="bar" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="{kind}" cx="{x(estimate.delta):.1f}" cy="{y}" r="5">{title}</circle>')
-    label = "Differences with 95 % intervals; filled: differs after Holm's correction"
-    view = f'viewBox="0 0 {LEFT + WIDTH + 30} {height}"'
-    return (
-        f'<svg {view} role="img" aria-label="{inert.html(label)}">{"".join(parts)}</svg><p class="key">{inert.html(label)}.</p>'
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 28 else text[:27] + "…"
 
 
 def provenance(frame: Frame) -> str:

@@ -66,6 +66,11 @@ LAYOUTS: Mapping[str, Callable[[Frame], tuple[Column, ...]]] = {
 }
 
 
+def heading(layout: str) -> str:
+    """What a table of this layout is called: `arms by task types`, or by the paper's number."""
+    return f"arms as in the paper's Table {layout[1:]}" if layout[1:].isdigit() else f"arms by {layout.replace('_', ' ')}"
+
+
 def columns_of(frame: Frame, layout: str) -> tuple[Column, ...]:
     """The columns of a layout, and the primary score if it has no column of its own there.
 

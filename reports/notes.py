@@ -53,10 +53,19 @@ def statistics(frame: Frame, findings: Findings) -> list[str]:
     if findings.best:
         notes.append("Bold: not distinguishable from the best arm of the column (Holm).")
     untested = {f.why for f in findings.estimates.values() if isinstance(f, Untestable) and f.why != "incomplete"}
-    notes += [f"n.t. (not testable): {why}" for why in sorted(untested)]
+    notes += [f"n.t. (not testable): {why}" for why in _untested(untested)]
     if sweep.conditional:
         notes.append(f"Intervals are conditional on: {sweep.conditional}")
     return notes
+
+
+def _untested(reasons: set[str]) -> list[str]:
+    """Reasons that differ only in the column or task they begin with, said once."""
+    named: dict[str, list[str]] = {}
+    for reason in sorted(reasons):
+        name, separator, why = reason.partition(": ")
+        named.setdefault(why if separator else reason, []).append(name if separator else "")
+    return [f"{', '.join(names)}: {why}" if names != [""] else why for why, names in named.items()]
 
 
 def _lacking(missing: dict[str, str]) -> str:

@@ -108,7 +108,7 @@ def terminal_text(tables: Iterable[Table], width: int | None = None) -> str:
 def markdown(table: Table) -> str:
     """GitHub's table syntax."""
     head = ["", *(inert.markdown(column) for column in table.columns)]
-    lines = [f"**{inert.markdown(table.title)}**", "", inert.markdown(table.question), ""]
+    lines = [f"**{inert.markdown(table.title)}**", "", *((inert.markdown(table.question), "") if table.question else ())]
     lines += [_pipe(head), _pipe(["---", *["---:"] * len(table.columns)])]
     for row in table.rows:
         for index, (label, texts) in enumerate(lines_of(row)):

@@ -14,7 +14,7 @@ from typing import Literal
 from reports import hits, notes
 from reports.effects import Evidence, Findings, Untestable, compare_arms, find
 from reports.frame import Frame, Run, described, differing_settings
-from reports.layouts import columns_of
+from reports.layouts import columns_of, heading
 from reports.means import Column, language_columns
 from reports.reference import Published as PublishedTable
 from reports.reference import read_reference
@@ -72,7 +72,7 @@ def sweep_tables(frame: Frame, evidence: Evidence, *, layout: str = "", referenc
     """What `reports table` prints of a sweep: the layout asked for (or the sweep's own), and languages beside task types."""
     layout = layout or frame.sweep.table
     columns = columns_of(frame, layout)
-    main = arms_table(frame, columns, f"{frame.sweep.name}: arms by {layout.replace('_', ' ')}", evidence)
+    main = arms_table(frame, columns, f"{frame.sweep.name}: {heading(layout)}", evidence)
     if layout == "T5":
         main = grouped(main, frame)
     if layout == "T7":
