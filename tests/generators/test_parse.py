@@ -6,7 +6,13 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
+from generators.backends.reply import Reply
+from generators.duplicates import Seen
+from generators.filters import ACCEPTED, PaperFilters, StrictFilters
 from generators.parse import MAX_CHARACTERS, parse_example, parse_tasks
+from generators.prompts import TEMPLATES, Request
+from generators.synthesize import judge_example
+from generators.taxonomy import TAXONOMY
 
 KEYS = ("S1", "S2", "S3")
 
@@ -49,6 +55,27 @@ def test_no_accepted_task_is_empty_or_of_two_lines(text: str) -> None:
         assert found
         assert len(set(found)) == len(found)
         assert all(task.strip() and "\n" not in task for task in found)
+
+
+@given(st.data())
+def test_no_accepted_pair_breaks_the_rules_of_its_template(data: st.DataObject) -> None:
+    """The whole way from an answer to a pair, for every template, under both filters."""
+    template = data.draw(st.sampled_from(TEMPLATES))
+    filters = data.draw(st.sampled_from([PaperFilters("paper"), StrictFilters("strict", 0.5, 2.0, 0.8, None, None)]))
+    value = data.draw(any_json | st.fixed_dictionaries(dict.fromkeys(template.keys, st.text())))
+    answer = data.draw(noise) + json.dumps(value) + data.draw(noise)
+    params = {**dict.fromkeys(template.needs, "Some given text."), "src_lang": "German", "tgt_lang": "English"}
+    request = Request("example", template.task_type, "English", template.name, "Find it.", params, 0)
+    judged = judge_example(request, Reply(answer, "stop"), filters, Seen(None))
+
+    assert (judged.pair is None) == (judged.verdict != ACCEPTED)
+    if judged.pair is not None:
+        texts = [judged.pair.query, judged.pair.positive, *judged.pair.negatives]
+        assert all(text == text.strip() != "" for text in texts)
+        assert len(texts) == 2 + ((negative := TAXONOMY[template.task_type].negative) in (*template.keys, *template.given))
+        if filters.kind == "strict":
+            assert judged.pair.positive not in judged.pair.negatives
+            assert template.task_type == "long_short" or judged.pair.query not in texts[1:], negative
 
 
 texts = st.text(alphabet=st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(lambda text: text.strip() != "")
