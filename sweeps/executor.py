@@ -30,6 +30,7 @@ BUSY_PAUSE = 0.5  # seconds before a step that another process is building is lo
 SPOILT = ("memory", "digest")
 """Failures after which a worker is not used again, as after any on a GPU: full memory, something that still writes, a spoilt
 CUDA context would fail later steps too."""
+REST = 60.0  # seconds without work after which a GPU is given back: about what loading a base model again takes
 TICK = 0.1  # seconds between refreshes of the view when nothing happens
 
 
@@ -95,6 +96,8 @@ class Execution:
                         self._hung(worker)
                     elif worker.gone():
                         self._died(worker)
+                    elif worker.slot.device != "cpu" and worker.rested() > REST:
+                        self._remove(worker, grace=0.0)  # the GPU is free for another sweep until there is work for it
                 self.observer.tick()
         finally:
             for worker in list(self.workers.values()):

@@ -22,7 +22,7 @@ import psutil
 from filelock import FileLock
 
 from harness.runtime import Runtime
-from sweeps.devices import Slot
+from sweeps.devices import Slot, identity
 from sweeps.graph import Node
 from sweeps.output import Output
 
@@ -77,6 +77,10 @@ class WorkerProcess:
             return None
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         return [json.loads(line) for line in lines]
+
+    def rested(self) -> float:
+        """Seconds since it last said anything, if it has nothing to do."""
+        return 0.0 if self.node else time.monotonic() - self._sign
 
     def hung(self) -> bool:
         """Whether a step has given no sign of life for longer than the runtime's patience."""
@@ -134,7 +138,8 @@ def _environment(slot: Slot, runtime: Runtime) -> dict[str, str]:
     """Threads, and the one GPU of the slot: a worker sees no other."""
     environment = os.environ | {"OMP_NUM_THREADS": str(runtime.threads), "MKL_NUM_THREADS": str(runtime.threads)}
     if slot.device != "cpu":
-        index = int(slot.device.split(":")[1])
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        environment["CUDA_VISIBLE_DEVICES"] = visible[index] if index < len(visible) and visible[index] else str(index)
+        environment |= {
+            "CUDA_VISIBLE_DEVICES": identity(slot.device),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        }  # as nvidia-smi counts
     return environment

@@ -46,5 +46,11 @@ def run(steps: Steps, runtime: Runtime, tmp_path: Path) -> tuple[Outcome, dict[s
     return outcome, {graph.nodes[key].step.label: failure for key, failure in outcome.failures.items()}
 
 
+def attempts(store: Path) -> list[tuple[str, str, str]]:
+    """Every time a body was begun: the step's name, the sweep's process, the GPU its worker saw."""
+    lines = (line.split() for line in (store / "log").read_text().splitlines())
+    return [(name, sweep, gpu) for name, sweep, gpu in lines]
+
+
 def log_of(runtime: Runtime) -> list[str]:
-    return (runtime.store_path / "log").read_text().split()
+    return [name for name, _, _ in attempts(runtime.store_path)]

@@ -20,7 +20,7 @@ from harness.step import Body, Step, Work
 from sweeps.worker import serve
 
 Steps = Mapping[str, tuple[str, list[str]]]
-"""Steps by name: what it does, and the names of its inputs, which come first."""
+"""Steps by name: what it does, and the names of its inputs, which come first. A name like `finetune/a` says its kind."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def make(steps: Steps) -> dict[str, Step]:
     """Steps by name."""
     made: dict[str, Step] = {}
     for name, (act, inputs) in steps.items():
-        made[name] = Step("fake", 1, Act(name, act), {role: made[role] for role in inputs}, name)
+        kind = name.split("/")[0] if "/" in name else "fake"
+        made[name] = Step(kind, 1, Act(name, act), {role: made[role] for role in inputs}, name)
     return made
 
 
@@ -164,7 +165,7 @@ SPIN = "import sys, time\nend = time.monotonic() + float(sys.argv[1])\nwhile tim
 def act(spec: Act, work: Work) -> None:
     """Do it, and write who did."""
     with (Path(work.runtime.store) / "log").open("a") as log:
-        log.write(f"{spec.name}\n")
+        log.write(f"{spec.name} {os.getppid()} {os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
     print(f"said by {spec.name}", flush=True)
     verb, _, amount = spec.act.partition(" ")
     ACTS[verb](amount, work)
