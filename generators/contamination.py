@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,9 @@ from harness.record import write_json
 from harness.step import Report
 
 Method = Literal["exact", "phrase", "near"]
+HITS, COUNTS = "hits.jsonl", "counts.json"
+GROUP = 20_000_000
+"""Letters of test items that are held at once: about a gigabyte with their phrases."""
 
 
 class ContaminationError(RuntimeError):
@@ -37,8 +40,9 @@ class ContaminationError(RuntimeError):
 class ContaminationSpec:
     """How hard to look, and what to do with what is found."""
 
-    policy: Literal["report", "drop", "fail"]
-    """`report`: the pairs go on unchanged; `drop`: those with a hit are left out; `fail`: any hit is an error."""
+    policy: Literal["none", "report", "drop", "fail"]
+    """`none`: nobody looks; `report`: hits are listed beside the run; `drop`: training gets the pairs without a hit; `fail`:
+    any hit is an error before training."""
     min_words: Annotated[int, Ge(1)]
     """Shorter test items are not looked for: they match by chance."""
     phrase: Annotated[int, Ge(2)]
@@ -78,42 +82,72 @@ class Hit:
 def inspect(
     spec: ContaminationSpec, pairs: Path, items: Iterable[Item], out: Path, report: Report, measured: dict[str, Any]
 ) -> None:
-    """Write `hits.jsonl`, `counts.json` and `pairs.parquet` into `out`; raises ContaminationError under `fail`."""
-    index = Index(spec, items)
-    hits: list[Hit] = []
-    clean: list[Pair] = []
-    for done, pair in enumerate(iterate_pairs(pairs), start=1):
-        found = list(index.hits(pair))
-        hits += found
-        if not found:
-            clean.append(pair)
-        if done % 1000 == 0:
-            report(done, 0, f"{len(hits)} hits")
-    with (out / "hits.jsonl").open("w", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(asdict(hit), sort_keys=True) + "\n" for hit in hits)
-    counts = tally(hits)
-    write_json(out / "counts.json", {"items": index.size, "hits": counts})
-    measured.update(items=index.size, hits=len(hits), pairs_hit=len({hit.pair for hit in hits}))
-    if hits and spec.policy == "fail":
-        raise ContaminationError(
-            f"training data holds test items: {json.dumps(counts)}; use contamination.policy: drop or report"
-        )
-    if spec.policy == "drop":
-        write_pairs(out / "pairs.parquet", clean)
-    else:
-        shutil.copyfile(pairs, out / "pairs.parquet")
+    """Write `hits.jsonl` and `counts.json` into `out`, unless the policy is `report` also the pairs that training may see.
+
+    Test items are met in groups, so that memory does not grow with the suite; the pairs are streamed once a group. Raises
+    ContaminationError for any hit under `fail`, and if `drop` leaves nothing.
+    """
+    tallies: dict[str, Tally] = {}
+    hit_rows: set[int] = set()
+    total = 0
+    with (out / HITS).open("w", encoding="utf-8") as lines:
+        for number, group in enumerate(_groups(items), start=1):
+            index = Index(spec, group)
+            for task in dict.fromkeys(item.task for item in group):
+                tallies.setdefault(task, Tally()).items += index.sizes[task]
+            for total, pair in enumerate(iterate_pairs(pairs), start=1):
+                for hit in index.hits(pair):
+                    tallies[hit.task].add(hit)
+                    hit_rows.add(total)
+                    lines.write(json.dumps(asdict(hit), sort_keys=True) + "\n")
+                if total % 1000 == 0:
+                    report(total, 0, f"group {number} of test items, {len(hit_rows)} pairs hit")
+    tasks = {task: tally.as_json() for task, tally in tallies.items()}
+    write_json(out / COUNTS, {"pairs": total, "pairs_hit": len(hit_rows), "tasks": tasks})
+    hit = {task: found["sources"] for task, found in tasks.items() if found["hit"]}
+    measured.update(pairs=total, pairs_hit=len(hit_rows), hit=hit)
+    if hit and spec.policy == "fail":
+        raise ContaminationError(f"training data holds test items: {json.dumps(hit)}; use contamination=drop or report")
+    if spec.policy != "report":
+        clean = (pair for row, pair in enumerate(iterate_pairs(pairs), start=1) if row not in hit_rows)
+        if not write_pairs(out / "pairs.parquet", clean):
+            raise ContaminationError(f"every one of {total} training pairs holds a test item: {json.dumps(hit)}")
 
 
-def tally(hits: Iterable[Hit]) -> dict[str, dict[str, dict[str, int]]]:
-    """Distinct test items hit, by task, source and method."""
-    found: dict[str, dict[str, dict[str, set[tuple[str, str]]]]] = {}
-    for hit in hits:
-        by_method = found.setdefault(hit.task, {}).setdefault(hit.source, {})
-        by_method.setdefault(hit.method, set()).add((hit.part, hit.item))
-    return {
-        task: {source: {method: len(names) for method, names in methods.items()} for source, methods in sources.items()}
-        for task, sources in found.items()
-    }
+def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:
+    group: list[Item] = []
+    letters = 0
+    for item in items:
+        group.append(item)
+        letters += len(item.text)
+        if letters >= GROUP:
+            yield group
+            group, letters = [], 0
+    if group:
+        yield group
+
+
+@dataclass
+class Tally:
+    """What was met of one task."""
+
+    items: int = 0
+    """Texts long enough to be looked for."""
+    found: dict[str, dict[str, set[tuple[str, str]]]] = field(default_factory=dict)
+    """Items by source of the training pair and method."""
+
+    def add(self, hit: Hit) -> None:
+        """Count an item once for a source and a method."""
+        self.found.setdefault(hit.source, {}).setdefault(hit.method, set()).add((hit.part, hit.item))
+
+    def as_json(self) -> dict[str, Any]:
+        """Items looked for, items hit by any method, and items hit by source and method."""
+        every = {item for methods in self.found.values() for names in methods.values() for item in names}
+        sources = {
+            source: {method: len(names) for method, names in sorted(methods.items())}
+            for source, methods in sorted(self.found.items())
+        }
+        return {"items": self.items, "hit": len(every), "sources": sources}
 
 
 class Index:
@@ -126,15 +160,13 @@ class Index:
         self._phrases: dict[int, list[int]] = {}
         self._sketches: list[Any] = []
         self._near: Any = None
+        self.sizes: Counter[str] = Counter()
+        """By task, items long enough to be looked for."""
         for item in items:
             words = split(item.text)
             if len(words) >= spec.min_words:
                 self._add(item, words)
-
-    @property
-    def size(self) -> int:
-        """Items long enough to be looked for."""
-        return len(self._items)
+                self.sizes[item.task] += 1
 
     def _add(self, item: Item, words: Sequence[str]) -> None:
         number = len(self._items)
@@ -152,11 +184,11 @@ class Index:
     def hits(self, pair: Pair) -> Iterator[Hit]:
         """Every item met in a pair, by every method that meets it."""
         texts = [("query", pair.query), ("positive", pair.positive), *(("negative", text) for text in pair.negatives)]
-        for field, text in texts:
+        for side, text in texts:
             for method, found in (("exact", self._same(text)), ("phrase", self._common(text)), ("near", self._alike(text))):
                 for number, score in found.items():
                     item = self._items[number]
-                    yield Hit(item.task, item.part, item.name, pair.source, pair.identity, field, method, score)  # type: ignore[arg-type]
+                    yield Hit(item.task, item.part, item.name, pair.source, pair.identity, side, method, score)  # type: ignore[arg-type]
 
     def _same(self, text: str) -> Mapping[int, float]:
         return dict.fromkeys(self._exact.get(squeezed(text), ()), 1.0)

@@ -4,6 +4,9 @@
     natural ────┴─> mix ─────────────┐
     weak pairs ────> pretrain ───────┴─> finetune ─> evaluate (one step per task)
 
+A check for contamination reads the mix, or the weak pairs, and the texts of the suite; under `drop` and `fail` training reads
+what it lets through.
+
 Each step is given its own narrow part of the specification: that is what lets arms share it. `pin` first replaces what is
 only named in conf/ (a folder's bytes, installed packages) by digests; both run in the parent and again in every worker, and
 import nothing heavy.
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from generators import labelled, mined
+from generators.contamination import ContaminationSpec
 from generators.mined import MinedSpec
 from harness.config import ConfigError, Problem, nearest
 from harness.identity import canonical
@@ -33,7 +37,9 @@ from models.train import TrainingSpec
 from sweeps.spec import Natural, NoTraining, Pretraining, RunSpec
 
 # Bumped by hand when the same spec would give other bytes; tests/golden/payloads.json catches a bump that was forgotten.
-VERSIONS = {"synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "pretrain": 1, "finetune": 1, "evaluate": 2}
+VERSIONS = {
+    "synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "contamination": 1, "pretrain": 1, "finetune": 1, "evaluate": 2,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,15 @@ class EvaluateSpec:
     encoder: EncoderSpec | ServerSpec
     instruction: InstructionFormat
     task: TaskSpec
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """What a contamination step looks for in the pairs it reads."""
+
+    search: ContaminationSpec
+    tasks: tuple[TaskSpec, ...]
+    """Without their instructions: what an encoder is told about a task changes none of its texts."""
 
 
 def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
@@ -164,9 +179,8 @@ def plan(spec: RunSpec, runtime: Runtime) -> dict[str, Step]:
     checkpoints: dict[str, Step] = {}
     if isinstance(spec.pretrain, Pretraining):
         steps["weak"] = _pairs_step(spec.pretrain.pairs, "weak pairs")
-        steps["pretrain"] = checkpoints["pretrain"] = _step(
-            "pretrain", _pretraining(spec, spec.pretrain), {"pairs": steps["weak"]}
-        )
+        pairs = _checked(spec, runtime, "weak", steps)
+        steps["pretrain"] = checkpoints["pretrain"] = _step("pretrain", _pretraining(spec, spec.pretrain), {"pairs": pairs})
     if not isinstance(spec.finetune, NoTraining):
         pools = {}
         for role in spec.data.roles:
@@ -174,13 +188,29 @@ def plan(spec: RunSpec, runtime: Runtime) -> dict[str, Step]:
                 _step("synthesize", spec.generator, {}) if role == "synthetic" else _pairs_step(spec.natural, "natural pairs")
             )
         steps["mix"] = _step("mix", spec.data, pools)
-        steps["finetune"] = checkpoints["finetune"] = _step(
-            "finetune", _finetuning(spec), {"pairs": steps["mix"], **checkpoints}
-        )
+        pairs = _checked(spec, runtime, "mix", steps)
+        steps["finetune"] = checkpoints["finetune"] = _step("finetune", _finetuning(spec), {"pairs": pairs, **checkpoints})
     for judged in _judged(spec, runtime):
         name = judged.task.name
         steps[f"evaluate/{name}"] = _step("evaluate", judged, checkpoints, f"evaluate {name}")
     return steps
+
+
+_checks: dict[tuple[str, str | None], CheckSpec] = {}
+
+
+def _checked(spec: RunSpec, runtime: Runtime, label: str, steps: dict[str, Step]) -> Step:
+    """The pairs that training reads in place of step `label`: its own, or what a check lets through. Adds the check."""
+    pairs = steps[label]
+    if spec.contamination.policy == "none":
+        return pairs
+    key = (canonical([spec.contamination, spec.eval]), runtime.data)
+    if key not in _checks:
+        tasks = tuple(replace(judged.task, instruction="") for judged in _judged(spec, runtime))
+        _checks[key] = CheckSpec(spec.contamination, tasks)
+    name = f"contamination/{label}"
+    steps[name] = check = _step("contamination", _checks[key], {"pairs": pairs}, f"contamination of {pairs.label}")
+    return pairs if spec.contamination.policy == "report" else check
 
 
 _judgements: dict[tuple[str, str | None], tuple[EvaluateSpec, ...]] = {}

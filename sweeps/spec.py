@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
+from generators.contamination import ContaminationSpec
 from generators.labelled import LabelledSpec
 from generators.mined import MinedSpec
 from generators.mixture import MixSpec
@@ -70,6 +71,8 @@ class RunSpec:
     pretrain: Annotated[Pretraining | NoTraining, BY_KIND]
     finetune: Annotated[TrainSpec | NoTraining, BY_KIND]
     eval: Suite
+    contamination: ContaminationSpec
+    """Whether the texts of the suite are looked for in the training pairs."""
 
     def with_seed(self, seed: int) -> RunSpec:
         """The same run with another seed."""

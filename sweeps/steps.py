@@ -18,7 +18,7 @@ from harness.runtime import EMBEDDINGS
 from harness.server import ServerEncoder, ServerSpec
 from harness.step import Body, Step, Work
 from models.resident import Resident
-from sweeps.plan import EvaluateSpec, sources
+from sweeps.plan import CheckSpec, EvaluateSpec, sources
 
 if TYPE_CHECKING:
     from generators.labelled import LabelledSpec
@@ -63,6 +63,15 @@ def mix_pairs(spec: MixSpec, work: Work) -> None:
     mix(spec, work.inputs, work.out, work.report, work.measured)
 
 
+def check_pairs(spec: CheckSpec, work: Work) -> None:
+    """Which texts of the tasks stand in training pairs."""
+    from generators.contamination import Item, inspect
+    from harness.tasks.texts import judged_texts
+
+    items = (Item(task.name, *text) for task in spec.tasks for text in judged_texts(task, work.runtime.data))
+    inspect(spec.search, work.inputs["pairs"] / PAIRS, items, work.out, work.report, work.measured)
+
+
 def train_weights(spec: TrainingSpec, work: Work) -> None:
     """Pre-training and fine-tuning: the same loop on other specs."""
     from models.progress import Resume
@@ -93,6 +102,7 @@ BODIES: Mapping[str, Body] = {
     "mined": mine_pairs,
     "labelled": gather_pairs,
     "mix": mix_pairs,
+    "contamination": check_pairs,
     "pretrain": train_weights,
     "finetune": train_weights,
     "evaluate": evaluate_task,

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from generators import contamination
 from generators.contamination import ContaminationError, ContaminationSpec, Hit, Item, inspect, split, squeezed
 from generators.labelled import LabelledSet, read_set
 from generators.mined import mine, pin
 from harness.config import decode
-from harness.identity import file_digest
+from harness.identity import file_digest, folder_digest
 from harness.pairs import Pair, read_pairs, write_pairs
 from harness.step import silent
 
@@ -107,9 +108,46 @@ def test_policies(policy: Any, tmp_path: Path) -> None:
             found(spec, pairs, ITEMS[:1], tmp_path)
         return
     assert found(spec, pairs, ITEMS[:1], tmp_path)
-    assert read_pairs(tmp_path / "out" / "pairs.parquet") == (pairs if policy == "report" else pairs[1:])
-    counts = json.loads((tmp_path / "out" / "counts.json").read_text())
-    assert counts == {"items": 1, "hits": {"Task": {"mined": {"exact": 1, "near": 1, "phrase": 1}}}}
+    out = tmp_path / "out"
+    assert [path.name for path in out.glob("*.parquet")] == ([] if policy == "report" else ["pairs.parquet"])
+    assert policy == "report" or read_pairs(out / "pairs.parquet") == pairs[1:]
+    task = {"items": 1, "hit": 1, "sources": {"mined": {"exact": 1, "near": 1, "phrase": 1}}}
+    assert json.loads((out / "counts.json").read_text()) == {"pairs": 2, "pairs_hit": 1, "tasks": {"Task": task}}
+
+
+def test_clean_pairs_pass_a_failing_check_and_a_task_without_hits_is_counted_too(tmp_path: Path) -> None:
+    pairs = [pair("an entirely clean query of some length")]
+
+    assert (
+        found(ContaminationSpec("fail", 5, 8, 0.7), pairs, [*ITEMS, Item("Other", "query", "1", "too short")], tmp_path) == []
+    )
+    assert read_pairs(tmp_path / "out" / "pairs.parquet") == pairs
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())["tasks"]
+    assert counts == {"Task": {"items": 20, "hit": 0, "sources": {}}, "Other": {"items": 0, "hit": 0, "sources": {}}}
+
+
+def test_nothing_left_to_train_on_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ContaminationError, match="every one of 1 training pairs"):
+        found(ContaminationSpec("drop", 5, 8, 0.7), [pair(ITEMS[0].text)], ITEMS[:1], tmp_path)
+
+
+def test_items_in_groups_are_met_as_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [pair("A query", leak(kind, item.text)) for kind, item in zip(("verbatim", "edited") * 10, ITEMS, strict=True)]
+    whole = found(SPEC, pairs, ITEMS, tmp_path / "whole")
+    monkeypatch.setattr(contamination, "GROUP", 300)
+    parts = found(SPEC, pairs, ITEMS, tmp_path / "parts")
+
+    assert len(whole) > 40
+    assert sorted(map(repr, parts)) == sorted(map(repr, whole))
+    counts = [json.loads((tmp_path / name / "out" / "counts.json").read_text()) for name in ("whole", "parts")]
+    assert counts[0] == counts[1]
+
+
+def test_golden_payload(tmp_path: Path) -> None:
+    """A changed digest means other bytes for the same spec: bump `contamination` in sweeps.plan.VERSIONS."""
+    found(SPEC, [pair("A query", leak("edited", ITEMS[3].text)), pair(ITEMS[0].text)], ITEMS, tmp_path)
+
+    assert folder_digest(tmp_path / "out") == "7c0f175ce6d6ff7d530f4155ba97eafebf59f09db60bab527ea383e2b2a45734"
 
 
 def xquad(folder: Path, language: str) -> list[Item]:
