@@ -131,10 +131,11 @@ def _require(path: Path, columns: Sequence[str], present: Any) -> None:
 
 
 def _matches(each: HubSet, folder: Path) -> dict[str, list[Path]]:
-    """The files of every language, sorted; raises ValueError naming every pattern that nothing matches."""
+    """The files of every language, both sorted; raises ValueError naming every pattern that nothing matches."""
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     found = {
-        language: [names[name] for name in sorted(names) if fnmatch(name, pattern)] for language, pattern in each.files.items()
+        language: [names[name] for name in sorted(names) if fnmatch(name, pattern)]
+        for language, pattern in sorted(each.files.items())
     }
     if empty := [each.files[language] for language, files in found.items() if not files]:
         raise ValueError(f"{folder} has no {', '.join(empty)}; complete the copy of {each.id} or take it away")

@@ -105,7 +105,8 @@ def gather(spec: LabelledSpec, out: Path, report: Report, measured: dict[str, An
     check(spec, sources)
     kept: list[Pair] = []
     counts: dict[str, Counter[str]] = {}
-    for done, each in enumerate(spec.sets.values(), start=1):
+    ordered = sorted(spec.sets.values(), key=lambda each: each.name)  # a mapping's own order is no part of its identity
+    for done, each in enumerate(ordered, start=1):
         pairs, counts[each.name] = _choose(each, spec, sources)
         kept += pairs
         report(done, len(spec.sets), each.name)

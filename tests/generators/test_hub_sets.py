@@ -18,6 +18,7 @@ import yaml
 from generators.hub_sets import HubSet
 from generators.labelled import LabelledSpec, check, gather
 from harness.config import ConfigError, decode
+from harness.identity import fingerprint
 from harness.pairs import read_pairs
 from harness.step import silent
 
@@ -92,7 +93,7 @@ def test_every_shipped_set_reads_its_columns(name: str, tmp_path: Path) -> None:
         assert (pair.query, pair.positive) == (row[each.query], next(cells(row[each.positive])))
         assert pair.negatives == tuple(text for column in each.negatives for text in cells(row[column]))
         assert (pair.source, pair.task_type, pair.instruction) == (name, each.task_type, each.instruction)
-    assert list(dict.fromkeys(pair.language for pair in pairs)) == list(each.files)
+    assert list(dict.fromkeys(pair.language for pair in pairs)) == sorted(each.files)
 
 
 def test_the_papers_fourteen_sets_ship_with_its_ratios() -> None:
@@ -171,6 +172,21 @@ def test_a_set_that_would_be_another_tomorrow_is_refused(changes: dict[str, Any]
     data = yaml.safe_load((SOURCES / "nq.yaml").read_text(encoding="utf-8")) | changes
     with pytest.raises(ConfigError, match=message):
         decode(HubSet, data)
+
+
+def test_the_order_in_which_sets_are_written_changes_no_byte(tmp_path: Path) -> None:
+    """Their mapping has one canonical form, so it must have one payload."""
+    sets = {name: own(name=name, id=f"us/{name}") for name in ("b", "a")}
+    for name, each in sets.items():
+        copy(each, tmp_path, [{"q": f"{name} {n}", "p": f"positive {n}", "n": []} for n in range(5)])
+    found = []
+    for spec in (LabelledSpec("labelled", sets, 1, 0), LabelledSpec("labelled", dict(sorted(sets.items())), 1, 0)):
+        out = tmp_path / f"out{len(found)}"
+        out.mkdir()
+        gather(spec, out, silent, {}, tmp_path)
+        found.append((fingerprint(spec), (out / "pairs.parquet").read_bytes(), (out / "counts.json").read_bytes()))
+
+    assert found[0] == found[1]
 
 
 def test_a_pair_keeps_its_place_whatever_the_ratio(tmp_path: Path) -> None:
