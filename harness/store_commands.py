@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.garbage import collect, garbage
 from harness.inert import visible
 from harness.inventory import being_built, folder_size, inventory, users, users_of
 from harness.merge import merge
 from harness.record import read_measured
 from harness.sweep_record import SweepRecordError
 from harness.terminal import duration, printing, show, size
-from harness.upkeep import Finding, NoSuchError, UpkeepError, collect, garbage, pin, resolve, unpin, verify
+from harness.upkeep import Finding, NoSuchError, UpkeepError, pin, resolve, unpin, verify
 
 WRONG = 1
 USAGE = 4
@@ -134,10 +135,11 @@ def gc(root: Path, arguments: argparse.Namespace) -> int:
     if not arguments.delete:
         print(f"{what}: nothing was deleted; --delete does it")
         return 0
-    busy = collect(root, found)
-    for key in busy:
-        print(visible(f"{key}: somebody has just begun to build it; left"))
-    print(f"{what}: deleted")
+    left = collect(root, found)
+    for key, reason in left.items():
+        print(visible(f"{key}: {reason}; left"))
+        freed.pop(key, None)
+    print(f"{len(freed)} steps, {size(sum(freed.values()))}: deleted")
     return 0
 
 

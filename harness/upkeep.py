@@ -1,35 +1,29 @@
-"""Acting on a store: check it, collect what nobody needs, pin.
+"""Acting on a store: check it, pin in it.
 
-A step is removed by renaming it to `.partial` under its lock, so that a kill at any moment leaves whole steps and left-overs
-that the next `gc` collects. The ledger of paid requests is below all this and never touched.
-
-Not here: looking (`inventory.py`), taking in another store (`merge.py`), printing (`store_commands.py`).
+Not here: looking (`inventory.py`), collecting what nobody needs (`garbage.py`), taking in another store (`merge.py`), printing
+(`store_commands.py`).
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness.config import ConfigError
 from harness.inventory import (
-    COMPOSED,
     PINS,
     SWEEPS,
     Inventory,
     being_built,
     inventory,
     pinned,
-    step_locks,
     sweep_folders,
-    users,
 )
 from harness.record import MEASURED_FILE, RECORD_FILE, Record, RecordError, read_measured, read_record
-from harness.store import PARTIAL, BusyError, lock_file, locked, payload_problems
-from harness.sweep_record import SWEEP_FILE, SweepRecordError, find_sweep, read_failures, read_sweep
+from harness.store import payload_problems
+from harness.sweep_record import SweepRecordError, find_sweep, read_failures, read_sweep
 
 
 class UpkeepError(RuntimeError):
@@ -129,55 +123,6 @@ def stale_roles(record: Record, records: Mapping[str, Record]) -> set[str]:
     }
 
 
-@dataclass(frozen=True)
-class Garbage:
-    """What a collection would remove."""
-
-    sweeps: tuple[Path, ...]
-    steps: dict[str, Path]
-    partial: dict[str, Path]
-    scratch: dict[str, Path]
-    """Of steps that are done, or that nobody asks for any more."""
-    composed: tuple[Path, ...]
-    locks: dict[str, Path]
-
-
-def garbage(root: Path, baselines: Path, drop: Collection[str] = ()) -> Garbage:
-    """What no sweep, pin or baseline needs, the sweeps of `drop` (`NAME@id`) put aside.
-
-    Raises UpkeepError where a need cannot be known: a sweep, or the record of a needed step, that cannot be read.
-    """
-    dropped = tuple(_droppable(root, reference) for reference in drop)
-    names = {f"{folder.parent.name}@{folder.name}" for folder in dropped}
-    try:
-        asked = users(root, baselines)
-        found = inventory(root)
-        needed = _closure(found, {key for name, keys in asked.items() if name not in names for key in keys})
-    except (SweepRecordError, RecordError) as error:
-        raise UpkeepError(f"{error}; until then it is unknown what is needed, and nothing is collected") from error
-    return Garbage(
-        sweeps=dropped,
-        steps={key: folder for key, folder in found.done.items() if key not in needed},
-        partial={key: folder for key, folder in found.partial.items() if not being_built(root, key)},
-        scratch={
-            key: folder
-            for key, folder in found.scratch.items()
-            if (key in found.done or key not in needed) and not being_built(root, key)
-        },
-        composed=tuple(sorted(path for path in (root / COMPOSED).rglob("*") if path.is_file())),
-        locks={key: path for key, path in step_locks(root).items() if not being_built(root, key)},
-    )
-
-
-def _droppable(root: Path, reference: str) -> Path:
-    if "@" not in reference:
-        raise NoSuchError(f"{reference!r} names no single sweep; write NAME@id (`python -m sweeps status` lists them)")
-    folder = found_sweep(root, reference)
-    if f"{SWEEPS}/{folder.parent.name}/{folder.name}" in pinned(root):
-        raise UpkeepError(f"{reference} is pinned; `python -m harness.store pin --unpin {reference}` first")
-    return folder
-
-
 def found_sweep(root: Path, reference: str) -> Path:
     """The folder of a sweep, certainly below this store; raises NoSuchError."""
     try:
@@ -187,52 +132,6 @@ def found_sweep(root: Path, reference: str) -> Path:
     if folder not in sweep_folders(root):
         raise NoSuchError(f"{reference!r} is no sweep of {root}")
     return folder
-
-
-def _closure(found: Inventory, keys: Collection[str]) -> set[str]:
-    """Keys with all that they were built from."""
-    needed: set[str] = set()
-    waiting = list(keys)
-    while waiting:
-        key = waiting.pop()
-        if key in needed:
-            continue
-        needed.add(key)
-        if key in found.done:
-            record = checked_record(key, found.done[key])
-            waiting += [f"{read.step}/{read.fingerprint}" for read in record.inputs.values()]
-    return needed
-
-
-def collect(root: Path, found: Garbage) -> list[str]:
-    """Remove garbage; returns the steps that were left because somebody had just begun to build them."""
-    for folder in found.sweeps:
-        (folder / SWEEP_FILE).unlink()  # first: from here on it is no sweep, whatever happens
-        shutil.rmtree(folder)
-    busy = []
-    for key in found.steps | found.partial | found.scratch | found.locks:
-        try:
-            with locked(root, key):
-                _remove(found, key)
-                # While it is held: who waits for this very file sees that it has no name any more and opens a new one.
-                lock_file(root, key).unlink()
-        except BusyError:
-            busy.append(key)
-    for path in found.composed:
-        path.unlink(missing_ok=True)
-    return busy
-
-
-def _remove(found: Garbage, key: str) -> None:
-    if key in found.partial:
-        shutil.rmtree(found.partial[key], ignore_errors=True)
-    if key in found.scratch:
-        shutil.rmtree(found.scratch[key], ignore_errors=True)
-    if key in found.steps:
-        folder = found.steps[key]
-        partial = folder.with_name(folder.name + PARTIAL)
-        folder.rename(partial)
-        shutil.rmtree(partial)
 
 
 def resolve(root: Path, reference: str) -> str:

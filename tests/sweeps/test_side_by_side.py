@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from harness.record import read_measured
 from harness.runtime import Runtime
 from harness.step import Step
 from harness.store import Store
+from harness.sweep_record import write_sweep
 from harness.upkeep import verify
 from sweeps import devices
-from tests.sweeps.engine import REPOSITORY, attempts
+from tests.harness.test_store_commands import sweep_of
+from tests.sweeps.engine import REPOSITORY, attempts, run
 from tests.sweeps.fake_worker import Steps, make
 
 SWEEP = """
@@ -102,6 +105,45 @@ def test_four_sweeps_started_at_the_same_moment_build_each_shared_step_once(runt
         if who[a] != who[b] and spans[a].begin < spans[b].end and spans[b].begin < spans[a].end
     }
     assert len(meetings) >= 3, "premise: they were at work at the same time"
+
+
+COLLECT = """
+import sys
+from pathlib import Path
+from harness.garbage import collect, garbage
+from harness.upkeep import UpkeepError
+root, stop, removed = Path(sys.argv[1]), Path(sys.argv[2]), 0
+while not stop.exists():
+    try:
+        found = garbage(root, Path("none"))
+        removed += len(found.steps) - len(set(collect(root, found)) & set(found.steps))
+    except UpkeepError:
+        continue  # the sweep it was reading was dropped that moment
+print(removed)
+"""
+
+
+def test_collections_without_pause_lose_nothing_of_the_sweeps_that_start_meanwhile(runtime: Runtime, tmp_path: Path) -> None:
+    """Each sweep asks for steps of the one before, which asks no more: they are garbage at the moment it starts."""
+    runtime.store_path.mkdir()
+    store, stop = Store(runtime.store_path), tmp_path / "stop"
+    command = [sys.executable, "-c", COLLECT, str(store.root), str(stop)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as collecting:
+        folder: Path | None = None
+        for number in range(8):
+            steps: Steps = {"pool": ("write", []), f"arm{number}": ("write", ["pool"]), f"arm{number + 1}": ("write", ["pool"])}
+            made = make(steps)
+            asked = sweep_of(f"sweep{number}", {"baseline": list(made.values())})
+            if folder is not None:
+                shutil.rmtree(folder)
+            folder = write_sweep(store.root, asked)
+            assert run(steps, runtime, tmp_path / "logs")[1] == {}
+            assert [store.verified(step).step for step in made.values()] == ["fake"] * 3
+        stop.touch()
+        removed, _ = collecting.communicate(timeout=60)
+
+    assert collecting.returncode == 0
+    assert int(removed) >= 7, "premise: it collected while they ran"
 
 
 def test_two_sweeps_on_one_gpu_take_turns_whatever_they_call_it(runtime: Runtime, tmp_path: Path) -> None:
