@@ -176,11 +176,11 @@ def test_a_set_that_would_be_another_tomorrow_is_refused(changes: dict[str, Any]
 
 def test_the_order_in_which_sets_are_written_changes_no_byte(tmp_path: Path) -> None:
     """Their mapping has one canonical form, so it must have one payload."""
-    sets = {name: own(name=name, id=f"us/{name}") for name in ("b", "a")}
-    for name, each in sets.items():
-        copy(each, tmp_path, [{"q": f"{name} {n}", "p": f"positive {n}", "n": []} for n in range(5)])
-    found = []
-    for spec in (LabelledSpec("labelled", sets, 1, 0), LabelledSpec("labelled", dict(sorted(sets.items())), 1, 0)):
+    a, b = (own(name=name, id=f"us/{name}") for name in ("a", "b"))
+    for each in (a, b):
+        copy(each, tmp_path, [{"q": f"{each.name} {n}", "p": f"positive {n}", "n": []} for n in range(5)])
+    found: list[tuple[str, bytes, bytes]] = []
+    for spec in (LabelledSpec("labelled", {"a": a, "b": b}, 1, 0), LabelledSpec("labelled", {"b": b, "a": a}, 1, 0)):
         out = tmp_path / f"out{len(found)}"
         out.mkdir()
         gather(spec, out, silent, {}, tmp_path)
