@@ -132,8 +132,8 @@ class Store:
         folder = self.folder(step)
         partial = _partial(folder)
         shutil.rmtree(partial, ignore_errors=True)
-        (partial / PAYLOAD).mkdir(parents=True)
         inputs = {role: self.verified(source) for role, source in step.inputs.items()}
+        (partial / PAYLOAD).mkdir(parents=True)
         measured: dict[str, Any] = {}
         started, cpu = time.time(), _cpu_seconds()
         try:

@@ -3,6 +3,10 @@
 from tests.acceptance.line import Line, pytest
 
 LINES = (
+    Line(3, 2, "four sweeps started at once on one store build each shared step once; two on one (faked) GPU take turns",
+         pytest("tests/sweeps/test_side_by_side.py", "tests/harness/test_garbage.py")),
+    Line(3, 3, "a worker that allocates until killed, hangs, floods, fails its digest, exits with 0: reported as what it is",
+         pytest("tests/sweeps/test_bad_ends.py")),
     Line(3, 5, "every arm of every shipped ablation composes, decodes, previews, changes a step; their number asserted",
          pytest("tests/sweeps/test_shipped_ablations.py")),
 )  # fmt: skip
