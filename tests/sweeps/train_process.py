@@ -53,7 +53,6 @@ def main() -> None:
     if "evaluate" in sys.argv:
         judged = steps_of(runtime, *UNTRAINED)["evaluate/QuickSTS"]
         assert store.realize(judged, body_of(judged), runtime), "the premise: it really runs"
-    print("begin", flush=True)
     store.realize(steps["finetune"], body_of(steps["finetune"]), runtime, told)
 
 
