@@ -28,7 +28,7 @@ from harness.instructions import InstructionFormat, Side, render
 from harness.items import Cell, write_table
 from harness.scores import ITEMS_FILE, SCORES_FILE, SubsetScore, TaskScores, write_scores
 from harness.step import Report
-from harness.tasks import HUB, TaskSpec, quick
+from harness.tasks import HUB, TaskSpec, passkey, quick
 from harness.tasks.adapter import Adapter, EvaluateError
 from harness.tasks.capture import Capture, RecordedDraws
 from harness.tasks.isolate import isolated
@@ -103,6 +103,8 @@ def task_class(spec: TaskSpec) -> type[Any]:
     """The class a task is an instance of: ours, or mteb's by name."""
     import mteb
 
+    if spec.kind == "passkey":
+        return passkey.task_class(spec.name, spec.revision)
     return quick.task_class(spec.name) if spec.kind == "quick" else type(mteb.get_task(spec.name))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from harness.config import ConfigError, Problem, nearest
+from harness.tasks.passkey import PREFIX
 from reports.frame import Frame
 from reports.means import Column, cells_by_language, language_columns, task_columns, type_columns
 
@@ -25,6 +26,11 @@ def bitext(frame: Frame) -> tuple[Column, ...]:
     """Table 4: one column per bitext mining task, a mean over its language pairs."""
     kinds = frame.task_types
     return tuple(Column(task, task, (task,)) for task in frame.suite if kinds.get(task) == "BitextMining")
+
+
+def by_length(frame: Frame) -> tuple[Column, ...]:
+    """Figure 5: top-1 accuracy by the length of the documents that hide a pass key."""
+    return tuple(Column(task, task.removeprefix(PREFIX), (task,)) for task in frame.suite if task.startswith(PREFIX))
 
 
 def high_and_low(frame: Frame) -> tuple[Column, ...]:
@@ -63,6 +69,7 @@ LAYOUTS: Mapping[str, Callable[[Frame], tuple[Column, ...]]] = {
     "T4": bitext,
     "T2": high_and_low,
     "T6": every_language,
+    "Fig5": by_length,
 }
 
 

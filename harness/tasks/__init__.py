@@ -1,8 +1,8 @@
 """Which tasks a suite means, planned without mteb: every task becomes a `TaskSpec` that holds all that decides its score.
 
-Two kinds of suite: `quick` ships with us, `mteb` names tasks or a benchmark of mteb, on data from the hub or from folders in
-the hub's layout (`runtime.data/<org>/<name>`). A benchmark is its tasks, splits *and* subsets: averages over others are other
-numbers (`reference` results cannot be compared with them).
+Three kinds of suite: `quick` ships with us, `passkey` is made here, `mteb` names tasks or a benchmark of mteb, on data from the
+hub or from folders in the hub's layout (`runtime.data/<org>/<name>`). A benchmark is its tasks, splits *and* subsets: averages
+over others are other numbers (`reference` results cannot be compared with them).
 
 Not here: running a task (`harness.evaluate`) and the sentences (`prompts.py`).
 """
@@ -21,10 +21,11 @@ from harness.identity import combine_digests, file_digest
 from harness.instructions import TABLE
 from harness.items import supported
 from harness.kinds import BY_KIND
-from harness.tasks import manifest, quick
+from harness.tasks import manifest, passkey, quick
+from harness.tasks.passkey import Passkey
 from harness.tasks.prompts import Prompts, instruction, own_instruction
 
-HUB = "hub"
+HUB, MADE = "hub", "made"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Mteb:
     """The mteb version that scores."""
 
 
-Suite = Annotated[Quick | Mteb, BY_KIND]
+Suite = Annotated[Quick | Passkey | Mteb, BY_KIND]
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ class TaskSpec:
 
     name: str
     task_type: str
-    kind: Literal["quick", "mteb"]
+    kind: Literal["quick", "passkey", "mteb"]
     dataset: str
     """`org/name` on the hub, or the name of our files."""
     revision: str
     """The hub revision mteb pins; for local data only what the folder claims to be: `data` is what it is."""
     data: str
-    """SHA-256 of the data files, or `hub`."""
+    """SHA-256 of the data files, `hub`, or `made` where the revision says how."""
     splits: tuple[str, ...]
     subsets: tuple[str, ...]
     instruction: str
@@ -95,12 +96,17 @@ def plan_tasks(suite: Suite, runtime_data: str | None) -> tuple[TaskSpec, ...]:
     """
     problems = list(_version_problems(suite.mteb))
     specs: list[TaskSpec] = []
-    rows = _quick_specs(suite) if isinstance(suite, Quick) else _mteb_specs(suite, runtime_data)
-    for row in rows:
+    for row in _specs(suite, runtime_data):
         (problems if isinstance(row, Problem) else specs).append(row)  # type: ignore[arg-type]
     if problems:
         raise ConfigError(problems)
     return tuple(specs)
+
+
+def _specs(suite: Quick | Passkey | Mteb, runtime_data: str | None) -> Iterator[TaskSpec | Problem]:
+    if isinstance(suite, Quick):
+        return _quick_specs(suite)
+    return _passkey_specs(suite) if isinstance(suite, Passkey) else _mteb_specs(suite, runtime_data)
 
 
 def _version_problems(version: str) -> Iterator[Problem]:
@@ -123,6 +129,15 @@ def _quick_specs(suite: Quick) -> Iterator[TaskSpec | Problem]:
             data=combine_digests({file: _digest(quick.FOLDER / file) for file in task.files}), splits=("test",),
             subsets=tuple(task.languages), instruction=own_instruction(suite.instructions, name, task.instruction),
             mteb=suite.mteb, main=task.main,
+        )  # fmt: skip
+
+
+def _passkey_specs(suite: Passkey) -> Iterator[TaskSpec]:
+    for name, revision in suite.tasks():
+        yield TaskSpec(
+            name=name, task_type=passkey.TASK_TYPE, kind="passkey", dataset="passkey", revision=revision, data=MADE,
+            splits=("test",), subsets=("default",), mteb=suite.mteb, main=passkey.MAIN,
+            instruction=own_instruction(suite.instructions, name, passkey.INSTRUCTION),
         )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from harness import catalogue
-from harness.tasks import TaskSpec, quick
+from harness.tasks import TaskSpec, passkey, quick
 
 
 class Demand(NamedTuple):
@@ -29,6 +29,10 @@ def demand(spec: TaskSpec) -> Demand | None:
     """Of a planned task, over its splits and subsets; None where mteb publishes no statistics of one of them."""
     if spec.kind == "quick":
         return _quick(spec.name)
+    if spec.kind == "passkey":
+        made = passkey.make(passkey.making_of(spec.revision))
+        texts = (*made.documents, *made.queries)
+        return Demand(len(texts), sum(map(len, texts)))
     entry = catalogue.entry(spec.name)
     parts = [_cell(entry, split, spec.subsets) for split in spec.splits]
     known = [part for part in parts if part is not None]
