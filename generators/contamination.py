@@ -104,14 +104,14 @@ def inspect(
                     report(total, 0, f"group {number} of test items, {len(hit_rows)} pairs hit")
     tasks = {task: tally.as_json() for task, tally in tallies.items()}
     write_json(out / COUNTS, {"pairs": total, "pairs_hit": len(hit_rows), "tasks": tasks})
-    hit = {task: found["sources"] for task, found in tasks.items() if found["hit"]}
-    measured.update(pairs=total, pairs_hit=len(hit_rows), hit=hit)
-    if hit and spec.policy == "fail":
-        raise ContaminationError(f"training data holds test items: {json.dumps(hit)}; use contamination=drop or report")
+    met = {task: found["sources"] for task, found in tasks.items() if found["hit"]}
+    measured.update(pairs=total, pairs_hit=len(hit_rows), hit=met)
+    if met and spec.policy == "fail":
+        raise ContaminationError(f"training data holds test items: {json.dumps(met)}; use contamination=drop or report")
     if spec.policy != "report":
         clean = (pair for row, pair in enumerate(iterate_pairs(pairs), start=1) if row not in hit_rows)
         if not write_pairs(out / "pairs.parquet", clean):
-            raise ContaminationError(f"every one of {total} training pairs holds a test item: {json.dumps(hit)}")
+            raise ContaminationError(f"every one of {total} training pairs holds a test item: {json.dumps(met)}")
 
 
 def _groups(items: Iterable[Item]) -> Iterator[list[Item]]:

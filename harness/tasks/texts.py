@@ -31,7 +31,7 @@ class JudgedText(NamedTuple):
     part: str
     """`query`, `document`, or the name of its column."""
     name: str
-    """Its id in the data, or subset and row."""
+    """Split, subset, and its id in the data or its row."""
     text: str
 
 
@@ -49,7 +49,7 @@ def judged_texts(spec: TaskSpec, data_root: str | None) -> Iterator[JudgedText]:
 
 def _cell(task: Any, task_type: str, split: str, subset: str) -> Iterator[JudgedText]:
     if task_type in RANKING:
-        yield from _ranking(split_data(task, (split, subset)))
+        yield from _ranking(split_data(task, (split, subset)), f"{split}/{subset}")
         return
     if getattr(task, "parallel_subsets", False):
         data, columns = task.dataset[split], tuple(subset.split("-"))
@@ -57,7 +57,7 @@ def _cell(task: Any, task_type: str, split: str, subset: str) -> Iterator[Judged
         data, columns = split_data(task, (split, subset)), _columns(task, task_type)
     for column in columns:
         for row, value in enumerate(data[column]):
-            yield from (JudgedText(column, f"{subset}/{row}", text) for text in _flat(value))
+            yield from (JudgedText(column, f"{split}/{subset}/{row}", text) for text in _flat(value))
 
 
 def _columns(task: Any, task_type: str) -> tuple[str, ...]:
@@ -77,13 +77,13 @@ def _flat(value: Any) -> Iterator[str]:
             yield from _flat(part)
 
 
-def _ranking(data: Mapping[str, Any]) -> Iterator[JudgedText]:
+def _ranking(data: Mapping[str, Any], cell: str) -> Iterator[JudgedText]:
     for row in data["queries"]:
-        yield from (JudgedText("query", str(row["id"]), text) for text in _conversation(row["text"]))
+        yield from (JudgedText("query", f"{cell}/{row['id']}", text) for text in _conversation(row["text"]))
     relevant = {document for judged in data["relevant_docs"].values() for document, grade in judged.items() if grade > 0}
     for row in data["corpus"]:
         if row["id"] in relevant:
-            yield JudgedText("document", str(row["id"]), " ".join(filter(None, (row.get("title"), row["text"]))))
+            yield JudgedText("document", f"{cell}/{row['id']}", " ".join(filter(None, (row.get("title"), row["text"]))))
 
 
 def _conversation(text: Any) -> Iterator[str]:

@@ -1,20 +1,27 @@
 """Which method finds which kind of leak, and that clean data stays clean."""
 
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from generators import contamination
 from generators.contamination import ContaminationError, ContaminationSpec, Hit, Item, inspect, split, squeezed
-from generators.labelled import LabelledSet, read_set
-from generators.mined import mine, pin
+from generators.mined import MinedSpec, mine, pin
 from harness.config import decode
-from harness.identity import file_digest, folder_digest
+from harness.identity import folder_digest
 from harness.pairs import Pair, read_pairs, write_pairs
 from harness.step import silent
+from harness.tasks import plan_tasks
+from harness.tasks.texts import judged_texts
+from sweeps.compose import Composer
+from sweeps.spec import Composed
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 SPEC = ContaminationSpec("report", min_words=5, phrase=8, near=0.7)
 
@@ -66,6 +73,8 @@ def test_trap_38_each_kind_of_leak_is_found_by_the_methods_that_can(tmp_path: Pa
     planted = {p.identity: item.name for p, item in zip(read_pairs(tmp_path / "pairs.parquet")[200:], ITEMS, strict=True)}
     own = Counter((kinds[hit.item], hit.method) for hit in hits if planted.get(hit.pair) == hit.item)
 
+    for kind in ("verbatim", "re-cased", "re-spaced", "embedded", "edited"):
+        print(f"{kind:10}", *(f"{method}: {own[kind, method]} of 4 " for method in ("exact", "phrase", "near")))
     assert len(planted) == len(kinds) == 20
     assert all(hit.pair in planted for hit in hits), "a clean pair was hit"
     assert own == {
@@ -150,44 +159,53 @@ def test_golden_payload(tmp_path: Path) -> None:
     assert folder_digest(tmp_path / "out") == "7c0f175ce6d6ff7d530f4155ba97eafebf59f09db60bab527ea383e2b2a45734"
 
 
-def xquad(folder: Path, language: str) -> list[Item]:
-    import pyarrow.parquet as pq
+LOCAL = (
+    "AmazonCounterfactualClassification", "Banking77Classification", "EmotionClassification", "SciFact", "SICK-R", "STS12",
+    "STS16", "STSBenchmark", "SummEval", "Tatoeba", "TwitterURLCorpus", "XQuADRetrieval",
+)  # fmt: skip
 
-    items = []
-    for part in ("queries", "corpus"):
-        table = pq.read_table(folder / "mteb" / "mteb" / "XQuADRetrieval" / f"{language}-{part}" / "validation.parquet")
-        items += [Item("XQuADRetrieval", part, row["_id"], row["text"]) for row in table.to_pylist()]
-    return items
+
+def judged(folder: Path, *names: str) -> list[Item]:
+    """The texts of real tasks, as mteb loads them."""
+    root = str(folder / "mteb")
+    composed = Composer(CONF).compose(["eval=local", f"runtime.data={root}", f"eval.tasks=[{','.join(names)}]"])
+    tasks = plan_tasks(Composed.of(composed).decode_run().eval, root)
+    return [Item(task.name, *text) for task in tasks for text in judged_texts(task, root)]
 
 
 @pytest.mark.data
 def test_the_real_leak_is_flagged(harness_data: Path, tmp_path: Path) -> None:
     """SQuAD's dev file, which XQuAD's English passages come from, is part of squad_sentences."""
     path = harness_data / "train" / "squad_sentences.jsonl.gz"
-    each = LabelledSet("squad_sentences", path.name, file_digest(path), 1.0, "Find it", "short_long", "English")
-    items = xquad(harness_data, "en")
-    hits = found(SPEC, list(read_set(each, path, 0)), items, tmp_path)
-    questions = {hit.item for hit in hits if hit.part == "queries" and hit.method == "exact"}
-    passages = {hit.item for hit in hits if hit.part == "corpus" and hit.method == "phrase"}
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    items = judged(harness_data, "XQuADRetrieval")
+    hits = found(SPEC, [pair(row["query"], row["positive"], "squad_sentences") for row in rows], items, tmp_path)
+    questions = {hit.item for hit in hits if hit.part == "query" and hit.method == "exact"}
+    passages = {hit.item for hit in hits if hit.part == "document" and hit.method == "phrase"}
 
     assert len(items) > 1400
-    print(f"{len(questions)} questions and {len(passages)} passages of {len(items)} items are in training")
-    assert len(questions) > 100
-    assert len(passages) > 50
+    print(f"{len(questions)} questions and {len(passages)} passages of XQuADRetrieval are in {len(rows)} training pairs")
+    assert len(questions) > 1000
+    assert len(passages) > 200
 
 
 @pytest.mark.data
 @pytest.mark.slow
 def test_exact_match_finds_nothing_in_ten_thousand_clean_pairs(harness_data: Path, tmp_path: Path) -> None:
-    import yaml
-
-    from generators.mined import MinedSpec
-
-    conf = Path(__file__).parents[2] / "conf" / "pretrain" / "pairs" / "docstrings.yaml"
+    """Docstrings against all local tasks; every other hit is printed, and was read: letters of the alphabet one by one."""
     (tmp_path / "mined").mkdir()
-    mine(pin(decode(MinedSpec, yaml.safe_load(conf.read_text()))), tmp_path / "mined", silent, {})
+    spec = yaml.safe_load((CONF / "pretrain" / "pairs" / "docstrings.yaml").read_text())
+    mine(pin(decode(MinedSpec, spec)), tmp_path / "mined", silent, {})
     pairs = read_pairs(tmp_path / "mined" / "pairs.parquet")
-    hits = found(SPEC, pairs, xquad(harness_data, "en"), tmp_path / "check")
+    items = judged(harness_data, *LOCAL)
+    hits = found(SPEC, pairs, items, tmp_path / "check")
+    texts = {(item.task, item.part, item.name): item.text for item in items}
 
+    print(f"{len(items)} test items of {len(LOCAL)} tasks, {len(pairs)} clean pairs: {Counter(hit.method for hit in hits)}")
+    for hit in hits:
+        print(f"{hit.method} {hit.score:g} {hit.task} {hit.part} {hit.item}: {texts[hit.task, hit.part, hit.item]!r}")
     assert len(pairs) >= 10_000
-    assert hits == [], "read these: no method is expected to meet anything here"
+    assert len(items) > 300_000
+    assert not [hit for hit in hits if hit.method == "exact"]
+    assert all("a, b, c, d, e, f, g" in texts[hit.task, hit.part, hit.item] for hit in hits), "read these"
