@@ -58,11 +58,16 @@ class Record:
             raise RecordError(f"record of {self.step}/{self.fingerprint}: its digest is not that of its files")
 
 
+def json_text(value: Any, *, sort_keys: bool = True) -> str:
+    """Strict JSON. Sorted keys make equal values equal bytes."""
+    return json.dumps(value, indent=1, sort_keys=sort_keys, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, value: Any, *, sort_keys: bool = True) -> None:
-    """Write strict JSON durably: temporary file, flush to disk, rename. Sorted keys make equal values equal bytes."""
+    """Write strict JSON durably: temporary file, flush to disk, rename."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as handle:
-        handle.write(json.dumps(value, indent=1, sort_keys=sort_keys, allow_nan=False) + "\n")
+        handle.write(json_text(value, sort_keys=sort_keys))
         handle.flush()
         os.fsync(handle.fileno())
     temporary.rename(path)

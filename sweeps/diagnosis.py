@@ -16,8 +16,10 @@ from harness.store import StaleError
 
 Kind = Literal["error", "killed", "exit", "hang", "memory", "digest", "stale"]
 
-# How libraries without an error of its own for it say that memory ran out: torch's allocator, C++, mmap in Rust or C.
-EXHAUSTED = ("can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "CUDA out of memory")
+# How libraries without an error of its own for it say that memory ran out: torch, C++, mmap in Rust or C, Python's threads.
+EXHAUSTED = (
+    "can't allocate memory", "std::bad_alloc", "Cannot allocate memory", "CUDA out of memory", "can't start new thread",
+)  # fmt: skip
 
 
 def of_error(error: BaseException, runtime: Runtime) -> tuple[Kind, str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import selectors
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,7 @@ from harness.store import Store
 from harness.sweep_record import Failure
 from sweeps.devices import SOLE, Slot, claimed, slots, visible_gpus
 from sweeps.diagnosis import Kind, of_silence, of_status
-from sweeps.graph import Graph, Node
+from sweeps.graph import Frontier, Graph, Node
 from sweeps.process import WORKER, WorkerProcess
 
 BUSY_PAUSE = 0.5  # seconds before a step that another process is building is looked at again
@@ -77,7 +77,7 @@ class Execution:
     ) -> None:  # fmt: skip
         self.graph, self.store, self.runtime, self.logs, self.observer = graph, store, runtime, logs, observer
         self.program, self.places, self.keep = program, places, keep
-        self.waiting = graph.missing(store)
+        self.left = Frontier(graph.missing(store))
         self.outcome = Outcome()
         self.busy: dict[str, float] = {}
         self.workers: dict[int, WorkerProcess] = {}
@@ -116,14 +116,11 @@ class Execution:
 
     def _dispatch(self) -> bool:
         """Give idle workers what is ready; False when all is over."""
-        if self.outcome.failures:
-            for key in self.graph.blocked_by(self.outcome.failures):
-                self.waiting.pop(key, None)
         if not self.stopping:
             for index in range(len(self.places)):
                 self._employ(index)
         at_work = any(worker.node for worker in self.workers.values())
-        return at_work or (bool(self.waiting) and not self.stopping)
+        return at_work or (bool(self.left.waiting) and not self.stopping)
 
     def _employ(self, index: int) -> None:
         """Give the worker of one place a step, if it is idle and there is one for it; start it if there is none."""
@@ -151,31 +148,29 @@ class Execution:
         self.selector.register(worker.events, selectors.EVENT_READ, worker)
         return worker
 
-    def _ready(self, slot: Slot) -> list[Node]:
+    def _ready(self, slot: Slot) -> Iterator[Node]:
+        """What could begin on a slot now, in order."""
         now = time.monotonic()
         at_work = [worker.node for worker in self.workers.values() if worker.node]
         keys, kinds = {node.key for node in at_work}, {node.step.name for node in at_work} & SOLE
-        return [
-            node
-            for key, node in self.waiting.items()
-            if key not in keys
-            and node.step.name not in kinds
-            and slot.takes(node.step.name)
-            and self.busy.get(key, 0.0) <= now
-            and not any(source.key in self.waiting for source in node.step.inputs.values())
-        ]
+        for node in self.left.ready:
+            kind = node.step.name
+            if kind not in kinds and slot.takes(kind) and node.key not in keys and self.busy.get(node.key, 0.0) <= now:
+                yield node
 
     def _choose(self, slot: Slot, worker: WorkerProcess | None) -> Node | None:
         """The ready step that fits what the worker holds; next, what no other worker holds; then by order."""
-        mine = worker.context if worker else set()
-        others = {key for other in self.workers.values() if other is not worker for key in other.context}
-        checkpoints = {key for key in mine | others if key.startswith(("finetune/", "pretrain/"))}
-
-        def rank(node: Node) -> tuple[int, bool, int]:
-            needs = {source.key for source in node.step.inputs.values()} & checkpoints
-            return (-len(needs & mine), bool(needs & others - mine), node.order)
-
-        return min(self._ready(slot), key=rank, default=None)
+        mine = _checkpoints(worker.context) if worker else set()
+        others = _checkpoints(key for other in self.workers.values() if other is not worker for key in other.context) - mine
+        best, chosen = (1, True), None
+        for node in self._ready(slot):
+            needs = _checkpoints(source.key for source in node.step.inputs.values())
+            rank = (-len(needs & mine), bool(needs & others))
+            if chosen is None or rank < best:
+                best, chosen = rank, node
+            if best == (-len(mine), False):
+                break  # nothing that comes later fits better
+        return chosen
 
     def _listen(self, worker: WorkerProcess) -> None:
         events = worker.read()
@@ -205,14 +200,14 @@ class Execution:
             self._failed(node, worker, event["kind"], event["message"], event["traceback"])
 
     def _finished(self, node: Node, worker: WorkerProcess, *, built: bool, seconds: float) -> None:
-        self.waiting.pop(node.key, None)
+        self.left.built(node.key)
         if built:
             self.outcome.built.append(node.key)
         self.observer.finished(node, worker.index, built=built, seconds=seconds)
 
     def _failed(self, node: Node, worker: WorkerProcess, kind: Kind, message: str, traceback: str) -> None:
         failure = Failure(node.key, node.title, kind, message, traceback, worker.output.tail())
-        self.waiting.pop(node.key, None)
+        self.left.failed(node.key)
         self.outcome.failures[node.key] = failure
         self.keep(self.outcome.failures)
         self.observer.failed(node, worker.index, failure)
@@ -235,6 +230,10 @@ class Execution:
         self.selector.unregister(worker.events)
         del self.workers[worker.index]
         return worker.end(grace)
+
+
+def _checkpoints(keys: Iterable[str]) -> set[str]:
+    return {key for key in keys if key.startswith(("finetune/", "pretrain/"))}
 
 
 def execute(
