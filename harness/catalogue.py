@@ -16,7 +16,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ class Selection:
     subsets: tuple[str, ...]
 
 
+@cache
 def entry(name: str) -> Entry:
     """The task of that name; raises ConfigError with the nearest name if mteb has none."""
     row = _data()["tasks"].get(name)

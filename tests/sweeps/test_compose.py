@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose
+from omegaconf import OmegaConf
 
 from harness.config import ConfigError
-from sweeps.compose import Composer, layered
+from sweeps.ablation import named
+from sweeps.compose import Composer, composing, layered
 
 
 def messages(conf: Path, *overrides: str, sweeps: bool = False) -> dict[str, str]:
@@ -94,3 +97,16 @@ def test_compositions_are_kept_until_conf_changes(conf: Path, tmp_path: Path) ->
 def test_hydras_own_complaint_becomes_a_problem(conf: Path) -> None:
     with pytest.raises(ConfigError):
         Composer(conf).compose(["model=nothing_of_that_name"])
+
+
+def test_values_set_on_composed_groups_are_what_hydra_composes(conf: Path) -> None:
+    """All arms of all shipped ablations, against Hydra composing each from the start."""
+    composer, compared = Composer(conf), 0
+    with composing(conf):
+        for path in sorted((conf / "sweep").glob("*.yaml")):
+            ablation = named(composer.compose([f"sweep={path.stem}"])["sweep"], ["runtime.workers=3"])
+            for overrides in ablation.overrides().values():
+                whole = compose(config_name="run", overrides=list(overrides))
+                assert composer.compose(overrides) == OmegaConf.to_container(whole, resolve=True)
+                compared += 1
+    assert compared > 40
