@@ -102,6 +102,18 @@ class Sample:
 
     def draws(self, templates: Sequence[str]) -> Iterator[Draw]:
         """The pool in its order: a longer one begins with the shorter one."""
+        return (self._draw(cell, index) for cell, index in self._places(templates))
+
+    def requests(self, templates: Sequence[str]) -> int:
+        """How many requests the pool makes, without drawing what they say: every example, every brainstorm once."""
+        brainstorms = set()
+        for cell, index in self._places(templates):
+            size = TAXONOMY[cell.task_type].tasks_per_brainstorm
+            if size and find_template(cell.template).brainstorm:
+                brainstorms.add((cell, index // (size * self.examples_per_task)))
+        return self.size + len(brainstorms)
+
+    def _places(self, templates: Sequence[str]) -> Iterator[tuple[Cell, int]]:
         kinds = {name: row.share for name, row in TAXONOMY.items()} if isinstance(self.task_types, str) else self.task_types
         by_type = templates_by_type(templates)
         missing = set(kinds) - set(by_type)
@@ -109,7 +121,7 @@ class Sample:
             raise ValueError(f"generator.templates: no template for task types {', '.join(sorted(missing))}")
         pools = {kind: apportion(self._cells(kind, by_type[kind]), f"{self.seed}") for kind in kinds}
         for kind, _ in islice(apportion(kinds, f"{self.seed}"), self.size):
-            yield self._draw(*next(pools[kind]))
+            yield next(pools[kind])
 
     def _cells(self, kind: str, templates: Sequence[str]) -> dict[Cell, float]:
         """The parts of one task type with their weights."""

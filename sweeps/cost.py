@@ -28,7 +28,6 @@ from sweeps.plan import sources
 from sweeps.throughput import TRAINED, Throughput
 
 if TYPE_CHECKING:
-    from generators.draws import Draw
     from generators.mixture import MixSpec
     from generators.synthesize import SynthesizeSpec
     from harness.runtime import Runtime
@@ -91,6 +90,8 @@ class Costs:
         self._known: dict[str, Cost] = {}
         self._lengths: dict[str, float | None] = {}
         self._plain: dict[int, tuple[Any, Any]] = {}
+        self.notes: list[str] = []
+        """What a reader must know of the figures."""
 
     def of(self, step: Step) -> Cost:
         """The cost of building a step, its inputs not included."""
@@ -121,16 +122,20 @@ class Costs:
         from generators.forecast import forecast
         from generators.synthesize import draws_of
 
-        runtime = self._runtime
-        draws = draws_of(spec, sources(runtime))
+        runtime, unknown = self._runtime, Amount.of(None)
         if not isinstance(spec.backend, OpenAI):
-            seconds = Amount.of(self._throughput.other("synthesize"))
-            return Cost(requests=Amount(requests(draws)), seconds=seconds)
+            return Cost(Amount(requests(spec, runtime)), seconds=Amount.of(self._throughput.other("synthesize")))
         if runtime.server is None:
-            return Cost(Amount(requests(draws)), Amount.of(None), Amount.of(None), seconds=Amount.of(None))
-        found = forecast(spec.backend, draws, Path(runtime.ledger).expanduser(), runtime.server)
+            return Cost(Amount(requests(spec, runtime)), unknown, unknown, seconds=unknown)
+        ledger = Path(runtime.ledger).expanduser()
+        found = forecast(spec.backend, draws_of(spec, sources(runtime)), ledger, runtime.server)
         rate, count = runtime.server.requests_per_minute, found.brainstorms + found.examples
         bound = None if rate is None else 60 * count / rate
+        if not found.from_answers:
+            self.notes.append("tokens and money of the generator are upper bounds: the ledger holds no answers to go by")
+        elif count:
+            low, high = found.cost[1:]
+            self.notes.append(f"money of the generator: {low:,.2f} to {high:,.2f} (95 %, from {found.from_answers:,} answers)")
         return Cost(Amount(count), Amount(found.tokens[0]), Amount(found.cost[0]), seconds=Amount.of(bound))
 
     def _training(self, step: Step) -> Cost:
@@ -187,6 +192,12 @@ class Costs:
         return sum(len(tokens.ids) for tokens in tokenizer(texts)) / (size * len(batches))
 
 
-def requests(draws: Sequence[Draw]) -> int:
+def requests(spec: SynthesizeSpec, runtime: Runtime) -> int:
     """Every example, and every brainstorm once however many examples use it."""
+    from generators.draws import Sample
+    from generators.synthesize import draws_of
+
+    if isinstance(spec.draws, Sample):
+        return spec.draws.requests(spec.templates)
+    draws = draws_of(spec, sources(runtime))
     return len(draws) + len({request.key for draw in draws if (request := draw.brainstorm())})

@@ -50,6 +50,7 @@ class Foretold:
     workers: int
     equal: tuple[tuple[str, ...], ...]
     """Arms that are the same runs under different names: built once, a row each."""
+    notes: tuple[str, ...]
 
 
 def foretell(planned: Planned) -> Foretold:
@@ -70,7 +71,7 @@ def foretell(planned: Planned) -> Foretold:
         same.setdefault(frozenset(found), []).append(arm)
     equal = tuple(tuple(arms) for arms in same.values() if len(arms) > 1)
     wall = wall_seconds(missing, lambda step: costs.of(step).seconds.known, lanes)
-    return Foretold(graph, missing, tuple(rows), total, wall, lanes, equal)
+    return Foretold(graph, missing, tuple(rows), total, wall, lanes, equal, tuple(costs.notes))
 
 
 def _row(name: str, keys: set[str], common: set[str], missing: Mapping[str, Node], costs: Costs) -> Row:
@@ -114,6 +115,8 @@ def preview(planned: Planned, console: Console) -> None:
     console.print(_table(found))
     for arms in found.equal:
         console.print(f"{safe(', '.join(arms))} are the same runs: built once, a row each in the tables", highlight=False)
+    for note in found.notes:
+        console.print(safe(note), highlight=False)
     kinds = Counter(node.step.name for node in found.missing.values())
     what = ", ".join(f"{count} {name}" for name, count in kinds.items()) or "nothing"
     console.print(f"to build: {what}; {len(found.graph.nodes) - len(found.missing)} reused", highlight=False)

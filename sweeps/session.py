@@ -27,6 +27,7 @@ from sweeps.run import Planned, reported, stale_steps
 from sweeps.view import View, safe
 
 TRACKER_TIMEOUT = 120  # seconds the projection may take; a dead server costs this much once, never a result
+WIDE = 160  # columns of a table that no terminal shows
 INCOMPLETE = 1
 INTERRUPTED = 130
 
@@ -35,7 +36,8 @@ def preview(planned: Planned) -> None:
     """Print what would be built and what it would cost; runs nothing."""
     from sweeps.preview import preview as show
 
-    console = Console(soft_wrap=True)
+    watched = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(soft_wrap=True, width=None if watched else WIDE)
     _headline(console, planned)
     show(planned, console)
 
@@ -122,7 +124,7 @@ def _table(planned: Planned) -> None:
 
 def _wide(environment: os._Environ[str]) -> dict[str, str]:
     """A table of many columns is not folded to 80 when nobody looks at a terminal."""
-    return dict(environment) if sys.stdout.isatty() else {**environment, "COLUMNS": environment.get("COLUMNS", "160")}
+    return dict(environment) if sys.stdout.isatty() else {**environment, "COLUMNS": environment.get("COLUMNS", str(WIDE))}
 
 
 def _project(planned: Planned, folder: Path, console: Console) -> None:

@@ -178,3 +178,9 @@ def test_an_answer_to_a_given_document_is_paired_with_it() -> None:
         "short_long", "German", "English", "synthetic", "Find it", "wann kommt die Flut", "Tides follow <b>the moon</b>.",
         ("Boats float.",),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 37, 3000])
+def test_requests_are_counted_as_they_will_be_asked(size: int) -> None:
+    """A preview of half a million places counts them without drawing what they say."""
+    assert sample(size).requests(NAMES) == len(keys(sample(size)))
