@@ -26,7 +26,7 @@ from harness.step import Step
 from harness.store import Store
 from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord
 from sweeps.ablation import BASELINE, Ablation, grid, named, unwritten
-from sweeps.compose import CONTROL, Composer, key_of
+from sweeps.compose import CONTROL, Composer, key_of, layered
 
 FLAGS_WITHOUT_RUN = ("--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc")
 USAGE = 4  # exit code of bad input, as in the gate
@@ -46,29 +46,45 @@ class Planned:
 
 
 def main(conf: Path) -> None:
-    """The command line: check all overrides at once, then let Hydra take over."""
+    """The command line: check all overrides at once, then let Hydra take over.
+
+    Hydra is left its own settings alone: it would apply the others to conf/run.yaml, where keys that only an ablation's
+    baseline has (`-m sweep=paper_main generator.draws.size=1000`) do not exist.
+    """
     import hydra
 
-    global _conf  # noqa: PLW0603 - Hydra constructs the sweeper; this is how the folder reaches it
+    global _conf, _asked  # noqa: PLW0603 - Hydra constructs the sweeper; this is how folder and overrides reach it
     _conf = conf
     arguments = sys.argv[1:]
     if not any(argument in FLAGS_WITHOUT_RUN for argument in arguments):
         overrides = [argument for argument in arguments if not argument.startswith("-")]
         multirun = any(argument in ("-m", "--multirun") for argument in arguments)
         _check_arguments(conf, overrides, multirun=multirun)
+        _asked = tuple(overrides)
+        sys.argv[1:] = [argument for argument in arguments if argument.startswith("-") or _root(argument) == "hydra"]
     hydra.main(version_base="1.3", config_path=str(conf), config_name="run")(lambda _: single(overrides))()
 
 
 _conf = Path("conf")
+_asked: tuple[str, ...] = ()
 
 
 def _check_arguments(conf: Path, overrides: Sequence[str], *, multirun: bool) -> None:
     with reported():
-        problems = Composer(conf).check(overrides, sweeps=multirun)
+        composer = Composer(conf)
+        problems = composer.check(_with_baseline(composer, overrides) if multirun else overrides, sweeps=multirun)
         if not multirun and any(key_of(text) == "sweep" for text in overrides):
             problems.append(Problem("sweep", "names an ablation; add -m to run it"))
         if problems:
             raise ConfigError(problems)
+
+
+def _with_baseline(composer: Composer, overrides: Sequence[str]) -> Sequence[str]:
+    """The overrides on top of those of the ablation they name: which keys there are depends on its baseline."""
+    for text in overrides:
+        if key_of(text) == "sweep" and text.split("=", 1)[1] in composer.groups()["sweep"]:
+            return layered(composer.compose([text])["sweep"]["baseline"], overrides)
+    return overrides
 
 
 @contextmanager
@@ -93,8 +109,13 @@ def single(overrides: Sequence[str]) -> None:
         execute_sweep("run", unwritten("What does this run score?", fixed, {}, seeds), overrides)
 
 
+def asked_sweep() -> None:
+    """What the command line asks for; called by Hydra's sweeper."""
+    sweep(_asked)
+
+
 def sweep(arguments: Sequence[str]) -> None:
-    """A named ablation or an ad-hoc grid; called by Hydra's sweeper."""
+    """A named ablation or an ad-hoc grid."""
     with reported():
         overrides, question = _of_runs(arguments), [text for text in arguments if _root(text) == "sweep"]
         if not question:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,9 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 PUBLISHED = Path(__file__).resolve().parents[2] / "reports" / "reference"
 ARMS = {  # the baseline included
     "generator": 8, "language_mix": 4, "negatives": 8, "paper_hyperparameters": 9, "paper_main": 4, "paper_multilingual": 4,
-    "paper_passkey": 4, "paper_pretraining": 4, "quickstart": 11,
+    "paper_passkey": 4, "paper_pretraining": 4, "quickstart": 11, "trained": 2,
 }  # fmt: skip
+OURS = {"quickstart", "trained"}  # need nothing that does not ship with us
 BATCH = 2048
 
 
@@ -78,7 +81,7 @@ def test_every_arm_of_every_shipped_ablation_plans_previews_and_changes_a_step(
     assert {path.stem for path in (CONF / "sweep").glob("*.yaml")} == set(ARMS)
     monkeypatch.setattr(run, "_conf", CONF)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    live = name not in ("quickstart", "paper_passkey")
+    live = name not in {*OURS, "paper_passkey"}
     few = ["generator.draws.size=40"] if live else []  # half a million draws only to count them take minutes
     ablation = ablation_of(composer, name, *few)
     planned = run.plan_sweep(name, ablation, dataclasses.replace(runtime, models="/nowhere"), preview=True)
@@ -93,12 +96,12 @@ def test_every_arm_of_every_shipped_ablation_plans_previews_and_changes_a_step(
         assert arm == BASELINE or steps != keys[BASELINE], f"{arm} computes nothing that the baseline does not"
         assert arm in printed.getvalue()
     assert len({frozenset(steps) for steps in keys.values()}) == len(keys), "two arms are the same runs"
-    assert bool(planned.needs) == (name != "quickstart")
+    assert bool(planned.needs) == (name not in OURS)
     for problem in planned.needs:
         assert problem.path in printed.getvalue()
 
 
-@pytest.mark.parametrize("name", sorted(set(ARMS) - {"quickstart"}))
+@pytest.mark.parametrize("name", sorted(ARMS))
 def test_what_is_assumed_names_a_value_and_tables_exist(name: str, composer: Composer) -> None:
     ablation = ablation_of(composer, name)
     data: Any = composer.compose(ablation.baseline)
@@ -190,3 +193,18 @@ def test_windows_and_bases_are_those_of_figure_5(composer: Composer) -> None:
     }  # fmt: skip
     assert all(spec.finetune.kind == spec.pretrain.kind == "none" for spec in arms.values()), "nothing is trained"
     assert {model(spec).max_length for spec in arms.values()} == {32768}
+
+
+def test_a_key_that_only_the_ablations_baseline_has_can_be_set(tmp_path: Path) -> None:
+    """`eval.lengths` is no key of conf/run.yaml, whose suite is another; a wrong key still finds its right name."""
+    codes, printed = [], []
+    for key in ("lengths", "lenghts"):
+        command = [sys.executable, "-m", "harness", "-m", "sweep=paper_passkey", f"eval.{key}=[256]", "preview=true"]
+        command.append(f"runtime.store={tmp_path / 'store'}")
+        done = subprocess.run(command, capture_output=True, text=True, cwd=CONF.parent, timeout=120, check=False)
+        codes.append(done.returncode)
+        printed.append(done.stdout + done.stderr)
+
+    assert codes == [0, 4]
+    assert "to build: 4 evaluate" in printed[0]
+    assert "did you mean 'eval.lengths'?" in printed[1]

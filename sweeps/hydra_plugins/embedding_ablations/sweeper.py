@@ -1,6 +1,6 @@
 """What `-m` reaches: Hydra finds sweepers only in this namespace, so this is a door and nothing more.
 
-Imported at every start of Hydra, therefore without anything slow; the sweep is `sweeps.run.sweep`.
+Imported at every start of Hydra, therefore without anything slow; the sweep is `sweeps.run.asked_sweep`.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class AblationSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's part of the contract; the engine composes for itself."""
 
-    def sweep(self, arguments: list[str]) -> Any:
-        """Run the ablation or grid that the arguments ask for; its failures become the exit code there."""
-        from sweeps.run import sweep
+    def sweep(self, arguments: list[str]) -> Any:  # noqa: ARG002 - only Hydra's own settings are left in them
+        """Run the ablation or grid that the command line asks for; its failures become the exit code there."""
+        from sweeps.run import asked_sweep
 
-        return sweep(arguments)
+        return asked_sweep()
