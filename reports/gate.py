@@ -11,7 +11,6 @@ Margins are policy in `conf/gate`. Training noise is estimated from the seeds of
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +24,12 @@ from reports import calibration
 from reports.comparable import differences
 from reports.effects import Evidence, Untestable, compare_arms, paired_runs
 from reports.frame import Frame
+from reports.gate_power import Power, power_against
 from reports.means import Column, task_columns, type_columns
-from reports.statistics import Estimate, SeedNoise, chi_square_quantile, holm, one_sided_p, t_quantile, unpaired_seed_noise
+from reports.statistics import Estimate, SeedNoise, holm, one_sided_p, unpaired_seed_noise
 
 CONF = Path(__file__).parents[1] / "conf" / "gate"
-TAIL = 0.05
-"""Each side of the range of a printed power."""
+MEAN = "mean over tasks"
 PASS, REGRESSION, INCONCLUSIVE, NOT_COMPARABLE, USAGE = range(5)
 NAMES = ("pass", "regression", "inconclusive", "not comparable", "usage")
 
@@ -61,19 +60,6 @@ class Judged:
     delta: float | None
     error: float | None
     margin: float
-
-
-@dataclass(frozen=True)
-class Power:
-    """Chance that the non-inferiority test passes an unchanged model, by this design's standard error."""
-
-    chance: float
-    low: float
-    high: float
-    """90 % range, for what the seeds at hand leave unknown of the noise of training."""
-
-    def __str__(self) -> str:
-        return f"{100 * self.chance:.0f} % [{100 * self.low:.0f}, {100 * self.high:.0f}]"
 
 
 @dataclass(frozen=True)
@@ -155,9 +141,8 @@ def within_arm_noise(frame: Frame, column: Column) -> SeedNoise | None:
 
 def judge(overall: Estimate | Untestable, tasks: Mapping[str, Estimate | Untestable], seeds: int, policy: Policy) -> Verdict:
     """The verdict from estimates: of the mean over tasks, and of every task."""
-    mean = _judge_mean(overall, seeds, policy)
+    mean, power = _judge_mean(overall, seeds, policy)
     judged = (mean, *_judge_tasks(tasks, policy))
-    power = power_of(overall, policy) if isinstance(overall, Estimate) else None
     reasons = tuple(f"{one.name}: {one.why}" for one in judged if one.outcome != "pass")
     notices = []
     if isinstance(overall, Estimate) and overall.delta > policy.improvement:
@@ -170,26 +155,28 @@ def judge(overall: Estimate | Untestable, tasks: Mapping[str, Estimate | Untesta
     return Verdict(PASS, mean.why, reasons, judged, tuple(notices), power)
 
 
-def _judge_mean(found: Estimate | Untestable, seeds: int, policy: Policy) -> Judged:
-    def say(outcome: Literal["pass", "regression", "inconclusive"], why: str) -> Judged:
-        error = found.error if isinstance(found, Estimate) else None
-        return Judged("mean over tasks", outcome, why, found.delta, error, policy.margin)
-
+def _judge_mean(found: Estimate | Untestable, seeds: int, policy: Policy) -> tuple[Judged, Power | None]:
     if isinstance(found, Untestable):
-        return say("pass", "identical") if found.delta == 0 else say("inconclusive", found.why)
+        outcome: Literal["pass", "inconclusive"] = "pass" if found.delta == 0 else "inconclusive"
+        why = "identical" if found.delta == 0 else found.why
+        return Judged(MEAN, outcome, why, found.delta, None, policy.margin), None
+    power = power_against(found, policy.margin, policy.alpha)
+
+    def say(outcome: Literal["pass", "regression", "inconclusive"], why: str) -> tuple[Judged, Power]:
+        shown = f"{found.delta:+.2f} points, standard error {found.error:.2f} ({found.about}): {why}"
+        return Judged(MEAN, outcome, shown, found.delta, found.error, policy.margin), power
+
     worse = calibrated_one_sided(-(found.delta + policy.margin) / found.error, found)
     not_worse = calibrated_one_sided((found.delta + policy.margin) / found.error, found)
-    shown = f"{found.delta:+.2f} points, standard error {found.error:.2f} ({found.about})"
     if worse < policy.alpha:
-        return say("regression", f"{shown}: worse than -{policy.margin} (p {worse:.3g})")
+        return say("regression", f"worse than -{policy.margin} (p {worse:.3g})")
     if seeds < policy.least_seeds:
-        return say("inconclusive", f"{shown}: the baseline has {seeds} seed, {policy.least_seeds} are asked for")
-    power = power_of(found, policy)
+        return say("inconclusive", f"the baseline has {seeds} seed, {policy.least_seeds} are asked for")
     if power.chance < policy.power:
-        return say("inconclusive", f"{shown}: this design passes an unchanged model in {power} only; add seeds or items")
+        return say("inconclusive", f"this design passes an unchanged model in {power} only; add seeds or items")
     if not_worse < policy.alpha:
-        return say("pass", f"{shown}: not worse than -{policy.margin} (p {not_worse:.3g}, power {power})")
-    return say("inconclusive", f"{shown}: neither worse nor not worse than -{policy.margin} is shown")
+        return say("pass", f"not worse than -{policy.margin} (p {not_worse:.3g}, power {power})")
+    return say("inconclusive", f"neither worse nor not worse than -{policy.margin} is shown")
 
 
 def _judge_tasks(tasks: Mapping[str, Estimate | Untestable], policy: Policy) -> list[Judged]:
@@ -217,24 +204,3 @@ def calibrated_one_sided(t: float, found: Estimate) -> float:
     """P of a t at least this large, calibrated for few seeds as in `statistics.py`."""
     nominal = one_sided_p(t, found.freedom)
     return calibration.actual(2 * nominal, found.seed_freedom) / 2 if nominal < 0.5 else nominal
-
-
-def power_of(found: Estimate, policy: Policy) -> Power:
-    """Power against the margin, with its range over the seed noise that so few seeds leave possible."""
-    if math.isinf(found.seed_freedom):
-        chance = _chance(found, 1.0, policy)
-        return Power(chance, chance, chance)
-    # Of the estimated seed variance: a chi-square over its degrees of freedom; the largest noise gives the lowest power.
-    low, high = (found.seed_freedom / chi_square_quantile(tail, found.seed_freedom) for tail in (TAIL, 1 - TAIL))
-    return Power(*(_chance(found, factor, policy) for factor in (1.0, low, high)))
-
-
-def _chance(found: Estimate, factor: float, policy: Policy) -> float:
-    """How often an unchanged model passes, were the seed part of the variance `factor` times the one found."""
-    seed = found.seed_share * factor
-    share = seed + (1 - found.seed_share)
-    error = found.error * math.sqrt(share)
-    # The seed part's share decides how much of its few degrees of freedom is left (Satterthwaite, items as good as known).
-    freedom = found.freedom if factor == 1 else found.seed_freedom * (share / seed) ** 2 if seed > 0 else math.inf
-    critical = t_quantile(1 - calibration.nominal_of(2 * policy.alpha, found.seed_freedom) / 2, freedom)
-    return 1 - one_sided_p(policy.margin / error - critical, freedom)

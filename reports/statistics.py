@@ -231,13 +231,6 @@ def one_sided_p(t: float, freedom: float) -> float:
     return float(special.ndtr(-t) if math.isinf(freedom) else special.stdtr(freedom, -t))
 
 
-def chi_square_quantile(probability: float, freedom: float) -> float:
-    """The value below which a chi-square variable falls with this probability."""
-    from scipy import special
-
-    return float(special.chdtri(freedom, 1 - probability))
-
-
 def f_tail(ratio: float, numerator: float, denominator: float) -> float:
     """P(F >= ratio)."""
     from scipy import special

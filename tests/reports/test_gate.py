@@ -15,8 +15,9 @@ from harness.record import read_record, write_record
 from harness.scores import SubsetScore, TaskScores
 from reports.baselines import BaselineError, baseline_frame, baselines, set_baseline
 from reports.effects import Untestable
-from reports.gate import CONF, Policy, gate, judge, power_of, read_policy
+from reports.gate import CONF, Policy, gate, judge, read_policy
 from reports.gate_output import github, junit, summary
+from reports.gate_power import power_against
 from reports.load import load
 from reports.statistics import Estimate
 
@@ -229,15 +230,14 @@ def test_harm_on_one_task_fails_and_untestable_tasks_leave_it_open() -> None:
 
 
 def test_power_has_the_range_that_few_seeds_leave() -> None:
-    """The range is that of a chi-square over the degrees of freedom: wide for two, a point where noise is known."""
-    policy = read_policy("default")
-    few, many = (power_of(estimate_of(0.0, 0.4, freedom), policy) for freedom in (2.0, 200.0))
+    """Wide for two degrees of freedom, narrow for two hundred, and the chance between its ends."""
+    few = power_against(Estimate(0.0, 0.3, 2.5, 0.95, 0.5, "seeds and items", 0.9, 2.0), 1.0, 0.05)
+    many = power_against(Estimate(0.0, 0.3, 205.0, 0.95, 0.5, "seeds and items", 0.9, 200.0), 1.0, 0.05)
+    items = power_against(Estimate(0.0, 0.3, 300.0, 0.95, 0.5, "this checkpoint"), 1.0, 0.05)
 
-    assert few.low < 0.1 < few.chance < 0.8 < few.high
-    assert many.high - many.low < 0.2
-    assert many.low < many.chance < many.high
-    known = power_of(Estimate(0.0, 0.4, 100.0, 0.95, 0.5, "this checkpoint"), policy)
-    assert known.low == known.chance == known.high
+    assert few.low < 0.2 < few.chance < 0.9 < few.high
+    for narrow in (many, items):
+        assert narrow.low < narrow.chance < narrow.high < narrow.low + 0.15
 
 
 def test_every_policy_decodes_and_bad_ones_are_named(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ import pytest
 from harness.items import cells
 from harness.scores import read_items, read_scores
 from reports.effects import POINTS
-from reports.gate import PASS, REGRESSION, Policy, judge, power_of, read_policy
+from reports.gate import PASS, REGRESSION, Policy, judge, read_policy
+from reports.gate_power import power_against
 from reports.influence import Array
 from reports.statistics import Estimate, Parts, estimate, holm, parts_of, pooled_seed_noise, unpaired_seed_noise
 from reports.units import units_of
@@ -239,7 +240,7 @@ def errors_of(rng: np.random.Generator, noise: float, seeds: int, items: int, po
     test_only = Policy(**{**vars(policy), "power": 1e-9})
     passes = [judge(one.overall, {}, seeds, test_only).code for one in same].count(PASS) / repetitions
     shown = [judge(one.overall, {}, seeds, policy).code for one in worse].count(REGRESSION) / repetitions
-    powers = [power_of(one.overall, policy) for one in same]
+    powers = [power_against(one.overall, policy.margin, policy.alpha) for one in same]
     slack = three_errors(repetitions, min(max(passes, 0.01), 0.99))
     return Errors(
         codes[0].count(REGRESSION) / repetitions,
