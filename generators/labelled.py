@@ -1,7 +1,7 @@
 """Labelled pairs: sets of the hub (`hub_sets.py`), or files of yours, put together in the paper's ratios.
 
 A file is JSON lines `{"query": ..., "positive": ..., "negatives": [...]}`, plain or gzip, below `runtime.sources`. It enters
-by name and digest, so that a plan needs no data and a changed file is an error. Not here: which sets are fit to train on for
+by name and digest, so that a changed file is an error. Not here: which sets are fit to train on for
 which test (`contamination.py`).
 """
 
@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,6 +25,8 @@ from harness.pairs import TASK_TYPES, Pair, write_pairs
 from harness.record import write_json
 from harness.step import Report
 
+AUTO = "auto"
+
 
 @dataclass(frozen=True)
 class LabelledSet:
@@ -35,6 +37,7 @@ class LabelledSet:
     file: str
     """Relative to `runtime.sources`; .jsonl or .jsonl.gz."""
     sha256: str
+    """`auto`: of what lies there when a run is planned (`pin`)."""
     ratio: Annotated[float, Interval(gt=0, le=1)]
     """The share of its pairs that is kept (paper, appendix A)."""
     instruction: str
@@ -54,10 +57,13 @@ class LabelledSet:
         path = sources / self.file
         if not path.is_file():
             return f"there is no file {path}; it is looked for below runtime.sources"
-        digest = file_digest(path)
-        if digest != self.sha256:
+        if self.sha256 != AUTO and (digest := file_digest(path)) != self.sha256:
             return f"{path} has digest {digest}, the configuration says {self.sha256}"
         return None
+
+    def pinned(self, sources: Path) -> LabelledSet:
+        """With the digest of the file in place of `auto`."""
+        return replace(self, sha256=file_digest(sources / self.file)) if self.sha256 == AUTO else self
 
     def read(self, sources: Path | None, most: int) -> Iterator[Pair]:
         """Its pairs with at most so many negatives each."""
@@ -98,6 +104,16 @@ def check(spec: LabelledSpec, sources: Path | None) -> None:
     """Raises ValueError naming every set that cannot be had here; downloads nothing."""
     if problems := _problems(spec.sets.values(), sources):
         raise ValueError("; ".join(problems))
+
+
+def pin(spec: LabelledSpec, sources: Path | None) -> LabelledSpec:
+    """The spec with the digests of files that it only names; raises ValueError as `check` does."""
+    check(spec, sources)
+    if sources is None:
+        return spec
+    return replace(
+        spec, sets={key: each.pinned(sources) if isinstance(each, LabelledSet) else each for key, each in spec.sets.items()}
+    )
 
 
 def gather(spec: LabelledSpec, out: Path, report: Report, measured: dict[str, Any], sources: Path | None) -> None:
@@ -149,8 +165,9 @@ def read_set(each: LabelledSet, path: Path, max_negatives: int) -> Iterator[Pair
 
 
 def locate(sets: Sequence[LabelledSet], sources: Path | None) -> dict[str, Path]:
-    """Where each file lies, its digest verified; raises ValueError with every file that is missing or changed."""
-    problems = _problems(sets, sources)
+    """Where each file lies, its digest verified; raises ValueError with every file that is missing, changed or not pinned."""
+    problems = [f"{each.name}: {AUTO!r} stands for a digest, write it down" for each in sets if each.sha256 == AUTO]
+    problems += _problems(sets, sources)
     if sources is None or problems:
         raise ValueError("; ".join(problems))
     return {each.name: sources / each.file for each in sets}

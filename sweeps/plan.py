@@ -154,11 +154,8 @@ _pinned: dict[tuple[str, str | None], Any] = {}
 def _pin_pairs(spec: Natural, runtime: Runtime) -> Natural:
     key = (canonical(spec), runtime.sources)
     if key not in _pinned:
-        if isinstance(spec, MinedSpec):
-            _pinned[key] = mined.pin(spec, sources(runtime))
-        else:
-            labelled.check(spec, sources(runtime))
-            _pinned[key] = spec
+        pin_pairs: Any = mined.pin if isinstance(spec, MinedSpec) else labelled.pin
+        _pinned[key] = pin_pairs(spec, sources(runtime))
     pinned: Natural = _pinned[key]
     return pinned
 

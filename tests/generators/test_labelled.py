@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from generators.labelled import LabelledSet, LabelledSpec, gather, read_set
+from generators.labelled import LabelledSet, LabelledSpec, gather, pin, read_set
 from harness.identity import file_digest
 from harness.pairs import Pair, read_pairs
 from harness.step import silent
@@ -69,6 +69,18 @@ def test_missing_and_changed_files_are_named_together(folder: Path) -> None:
         gather(spec_of(gone), folder, silent, {}, None)
     with pytest.raises(ValueError, match="distinct names"):
         LabelledSpec("labelled", {"a": changed, "b": changed}, 1, 0)
+
+
+def test_auto_becomes_the_digest_of_the_file_and_a_gathered_file_was_pinned(folder: Path) -> None:
+    spec = spec_of(labelled_set(folder / "plain.jsonl", sha256="auto"))
+    pinned = pin(spec, folder)
+
+    assert pinned == spec_of(labelled_set(folder / "plain.jsonl"))
+    assert pin(pinned, folder) == pinned
+    with pytest.raises(ValueError, match=r"runtime\.sources is not set"):
+        pin(spec, None)
+    with pytest.raises(ValueError, match=r"plain: 'auto' stands for a digest"):
+        gather(spec, folder, silent, {}, folder)
 
 
 @pytest.mark.parametrize(
