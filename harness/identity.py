@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +46,19 @@ def plain(value: Any, path: str = "spec") -> Any:
         return {key: plain(item, f"{path}.{key}") for key, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: plain(getattr(value, field.name), f"{path}.{field.name}")
-            for field in dataclasses.fields(value)
-            if not _at_default(value, field)
+            name: plain(getattr(value, name), f"{path}.{name}")
+            for name, default in _fields(type(value))
+            if default is dataclasses.MISSING or getattr(value, name) != default
         }
     raise NotCanonicalError(
         f"{path}: a {type(value).__name__} cannot enter an identity; use text, numbers, tuples, mappings or dataclasses"
     )
 
 
-def _at_default(value: Any, field: dataclasses.Field[Any]) -> bool:
-    return field.default is not dataclasses.MISSING and bool(getattr(value, field.name) == field.default)
+@cache
+def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
+    """Names of a dataclass's fields with their defaults; asked millions of times by a plan of many runs."""
+    return tuple((field.name, field.default) for field in dataclasses.fields(kind))
 
 
 def canonical(value: Any) -> str:

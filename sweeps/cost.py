@@ -8,7 +8,7 @@ lacks. Imports neither torch nor mteb.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -24,8 +24,8 @@ from harness.tasks.demand import demand
 from models import backbone
 from models.batches import assemble
 from models.tokenizer import Tokenizer, TokenizerError
-from sweeps.plan import sources
-from sweeps.throughput import TRAINED, Throughput
+from sweeps.plan import EvaluateSpec, sources
+from sweeps.throughput import TRAINED, Throughput, speed_key
 
 if TYPE_CHECKING:
     from generators.mixture import MixSpec
@@ -89,7 +89,8 @@ class Costs:
         self._samples: dict[str, list[Pair]] = {}
         self._known: dict[str, Cost] = {}
         self._lengths: dict[str, float | None] = {}
-        self._plain: dict[int, tuple[Any, Any]] = {}
+        self._tasks: dict[int, tuple[Any, Cost]] = {}
+        self._encoders: dict[int, tuple[Any, str]] = {}
         self.notes: list[str] = []
         """What a reader must know of the figures."""
 
@@ -105,17 +106,19 @@ class Costs:
         if step.name in TRAINED:
             return self._training(step)
         if step.name == "evaluate":
-            asked = demand(step.spec.task)
-            texts = None if asked is None else asked.texts
-            return Cost(texts=Amount.of(texts), seconds=Amount.of(self._throughput.evaluation(self._spec(step), texts)))
+            return self._evaluation(step.spec)
         return Cost(seconds=Amount.of(self._throughput.other(step.name)))
 
-    def _spec(self, step: Step) -> Mapping[str, Any]:
-        """As a record tells it; the steps of many runs share a spec, which is written down once."""
-        if id(step.spec) not in self._plain:
-            self._plain[id(step.spec)] = (step.spec, plain(step.spec))
-        found: Mapping[str, Any] = self._plain[id(step.spec)][1]
-        return found
+    def _evaluation(self, spec: EvaluateSpec) -> Cost:
+        """The seeds of an arm share the spec of a task, and the tasks of an arm mostly the encoder: each is looked at once."""
+        if id(spec) not in self._tasks:
+            if id(spec.encoder) not in self._encoders:
+                self._encoders[id(spec.encoder)] = (spec.encoder, speed_key(plain(spec.encoder)))
+            asked = demand(spec.task)
+            texts = None if asked is None else asked.texts
+            seconds = self._throughput.evaluation(self._encoders[id(spec.encoder)][1], spec.task.name, texts)
+            self._tasks[id(spec)] = (spec, Cost(texts=Amount.of(texts), seconds=Amount.of(seconds)))
+        return self._tasks[id(spec)][1]
 
     def _generation(self, spec: SynthesizeSpec) -> Cost:
         from generators.backends.openai import OpenAI
@@ -140,7 +143,7 @@ class Costs:
 
     def _training(self, step: Step) -> Cost:
         spec: TrainingSpec = step.spec
-        written, pairs = self._spec(step), step.inputs["pairs"]
+        written, pairs = plain(spec), step.inputs["pairs"]
         asked = canonical([pairs.fingerprint, {**written, "seed": 0, "adapter": None, "pooling": None}])
         if asked not in self._lengths:  # arms that differ in what moves no text share it
             self._lengths[asked] = self._length(spec, pairs)

@@ -182,9 +182,9 @@ def plan_sweep(name: str, ablation: Ablation, runtime: Runtime, *, preview: bool
                     raise ConfigError(found.wrong)
                 needs.update((str(problem), problem) for problem in found.needs)
             pinned = found.spec if preview else pin(spec, runtime)
+            written = plain(pinned)
             for seed in ablation.seeds:
-                spec = pinned.with_seed(seed)
-                runs.append((arm, seed, plan(spec, runtime), plain(spec)))
+                runs.append((arm, seed, plan(pinned.with_seed(seed), runtime), {**written, "seed": seed}))  # noqa: PERF401
         except ConfigError as error:
             for problem in error.problems:  # what the baseline has wrong every arm has wrong: said once
                 problems.setdefault(str(problem), Problem(f"{arm}: {problem.path}", problem.message))
@@ -221,7 +221,7 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
     arms += [ArmRecord(arm, _told(value.overrides), value.description) for arm, value in ablation.expanded().items()]
     return SweepRecord(
         name=name,
-        id=fingerprint([plain(run) for run in records])[:12],
+        id=fingerprint(records)[:12],
         question=ablation.question,
         primary=ablation.primary,
         family=ablation.family,

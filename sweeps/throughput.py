@@ -76,10 +76,9 @@ class Throughput:
         rows = self._lengths.get(length_key(kind, spec, pairs)) or self._lengths.get(length_key(kind, spec))
         return statistics.median(rows) if rows else None
 
-    def evaluation(self, spec: Mapping[str, Any], texts: int | None) -> float | None:
-        """Seconds of a task: as it took before on this encoder, else by its number of texts."""
-        encoder = speed_key(spec["encoder"])
-        if rows := self._tasks.get(encoder, {}).get(spec["task"]["name"]):
+    def evaluation(self, encoder: str, task: str, texts: int | None) -> float | None:
+        """Seconds of a task on an encoder of that `speed_key`: as it took before, else by its number of texts."""
+        if rows := self._tasks.get(encoder, {}).get(task):
             return statistics.median(rows)
         rates = self._texts.get(encoder)
         return statistics.median(rates) * texts if rates and texts is not None else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -110,10 +111,15 @@ def _specs(suite: Quick | Passkey | Mteb, runtime_data: str | None) -> Iterator[
 
 
 def _version_problems(version: str) -> Iterator[Problem]:
-    installed = metadata.version("mteb")
+    installed = _installed()
     if version != installed:
         remedy = "scores of different versions do not compare; install the one or write the other"
         yield Problem("eval.mteb", f"{version!r} is asked for, {installed!r} is installed: {remedy}")
+
+
+@cache
+def _installed() -> str:
+    return metadata.version("mteb")
 
 
 def _quick_specs(suite: Quick) -> Iterator[TaskSpec | Problem]:

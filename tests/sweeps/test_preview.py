@@ -20,7 +20,7 @@ from sweeps.graph import Graph, Node
 from sweeps.preview import duration, foretell, short, wall_seconds
 from sweeps.run import Planned, plan_sweep
 from sweeps.spec import Composed
-from sweeps.throughput import Throughput
+from sweeps.throughput import Throughput, speed_key
 
 
 def chain(*names: str, source: Step | None = None) -> list[Step]:
@@ -95,9 +95,11 @@ def test_rates_are_taken_only_from_like_work_on_like_hardware(tmp_path: Path) ->
     assert found.training(spec_of("large"), 500) is None, "measured on other hardware"
     assert found.length("finetune", spec_of("small"), "p") == 25
     assert found.length("pretrain", spec_of("small"), "p") is None
-    assert found.evaluation(encoder, 300) == 30
-    assert found.evaluation({**encoder, "task": {"name": "QuickBitext"}}, 50) == 5, "by texts where the task is new"
-    assert found.evaluation({**encoder, "encoder": spec_of("large")}, 50) is None
+    small, large = speed_key(spec_of("small")), speed_key(spec_of("large"))
+    assert found.evaluation(small, "QuickSTS", 300) == 30
+    assert found.evaluation(small, "QuickBitext", 50) == 5, "by texts where the task is new"
+    assert found.evaluation(small, "QuickBitext", None) is None
+    assert found.evaluation(large, "QuickSTS", 50) is None
     assert found.other("mix") is None
 
 
