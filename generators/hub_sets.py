@@ -185,6 +185,6 @@ def _fetch(each: HubSet) -> Path:
 
 def _unreached(each: HubSet, error: Exception) -> str:
     return (
-        f"{each.id} at {each.revision[:12]} is neither in runtime.sources/{each.id} nor to be had from the hub "
-        f"({type(error).__name__})"
+        f"{each.id} at {each.revision[:12]} is neither in runtime.sources/{each.id} nor in the hub's cache, "
+        f"and the hub gave {type(error).__name__}"
     )

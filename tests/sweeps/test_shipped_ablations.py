@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -124,6 +125,13 @@ def test_a_missing_backbone_is_refused_before_anything_is_built(
     with pytest.raises(ValueError, match=r"model\.backbone: .*Mistral-7B-v0\.1"):
         run.plan_sweep("paper_main", ablation_of(composer, "paper_main"), runtime)
     assert not runtime.store_path.joinpath("sweeps").exists()
+
+
+def test_the_documentation_lists_what_ships() -> None:
+    text = (CONF.parent / "docs" / "ablations.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", text, re.MULTILINE))
+
+    assert {name: int(arms) for name, arms in listed.items()} == ARMS
 
 
 def test_the_recipe_is_the_papers(composer: Composer) -> None:
