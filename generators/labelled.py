@@ -32,6 +32,7 @@ AUTO = "auto"
 class LabelledSet:
     """One file and how its pairs are presented."""
 
+    kind: Literal["file"]
     name: str
     """The source every pair names."""
     file: str
@@ -43,7 +44,6 @@ class LabelledSet:
     instruction: str
     task_type: str
     language: str
-    kind: Literal["file"] = "file"
 
     def __post_init__(self) -> None:
         """A type the trainer has a template for."""

@@ -150,7 +150,7 @@ def test_grounded_draws_ask_for_given_documents_and_grow(tmp_path: Path) -> None
     rows = [{"query": f"question {n}", "positive": f"Document number {n} is about tides."} for n in range(30)]
     path = tmp_path / "given.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = LabelledSet("given", path.name, file_digest(path), 1.0, "Find the document", "short_long", "English")
+    given = LabelledSet("file", "given", path.name, file_digest(path), 1.0, "Find the document", "short_long", "English")
     names = ("grounded/short_long@1", "same_intent/short_long@1")
     small, large = (
         list(Grounded("grounded", given, size, 0, {"German": 1.0, "Thai": 1.0}, "uniform").draws(names, tmp_path))

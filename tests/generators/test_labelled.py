@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 def labelled_set(path: Path, **changes: Any) -> LabelledSet:
     fields: dict[str, Any] = {
-        "name": path.name.split(".")[0], "file": path.name, "sha256": file_digest(path), "ratio": 1.0,
+        "kind": "file", "name": path.name.split(".")[0], "file": path.name, "sha256": file_digest(path), "ratio": 1.0,
         "instruction": "Find it", "task_type": "short_long", "language": "English",
     }  # fmt: skip
     return LabelledSet(**(fields | changes))

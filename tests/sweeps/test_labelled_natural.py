@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import ConfigError
+from generators.labelled import LabelledSpec
+from harness.config import ConfigError, decode
+from harness.identity import plain
 from harness.pairs import read_pairs
 from harness.runtime import Runtime
 from harness.step import Step
@@ -40,6 +42,7 @@ def test_a_file_of_ones_own_enters_by_its_bytes(conf: Path, runtime: Runtime, tm
     )
 
     assert one.name == "labelled"
+    assert decode(LabelledSpec, plain(one.spec)) == one.spec, "a worker plans again from what the parent writes down"
     assert len(one.spec.sets["own"].sha256) == 64
     assert one.fingerprint != other.fingerprint
     with pytest.raises(ConfigError, match=r"natural: own: there is no file .*gone\.jsonl"):
