@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from harness.config import decode
 from harness.runtime import Runtime
 from models.adapter import Lora
 from models.encoder import ModelSpec
@@ -24,6 +25,7 @@ from reports.reference import names as reference_names
 from sweeps import run
 from sweeps.ablation import BASELINE, Ablation, named
 from sweeps.compose import Composer
+from sweeps.plan import plan
 from sweeps.preview import preview
 from sweeps.spec import Composed, NoTraining, RunSpec
 
@@ -89,12 +91,15 @@ def test_every_arm_of_every_shipped_ablation_plans_previews_and_changes_a_step(
     keys: dict[str, set[str]] = {}
     for record in planned.record.runs:
         keys.setdefault(record.arm, set()).update(ref.key for ref in record.steps.values())
+    for _, steps, written in planned.runs:
+        again = plan(decode(RunSpec, written), planned.runtime)
+        assert [step.key for step in again.values()] == [step.key for step in steps.values()], "a worker plans something else"
     printed = io.StringIO()
     preview(planned, Console(file=printed, width=300))
 
     assert len(keys) == len(ablation.overrides()) == ARMS[name]
-    for arm, steps in keys.items():
-        assert arm == BASELINE or steps != keys[BASELINE], f"{arm} computes nothing that the baseline does not"
+    for arm, found in keys.items():
+        assert arm == BASELINE or found != keys[BASELINE], f"{arm} computes nothing that the baseline does not"
         assert arm in printed.getvalue()
     assert len({frozenset(steps) for steps in keys.values()}) == len(keys), "two arms are the same runs"
     assert bool(planned.needs) == (name not in OURS)
