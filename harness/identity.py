@@ -63,7 +63,12 @@ def _fields(kind: type) -> tuple[tuple[str, Any], ...]:
 
 def canonical(value: Any) -> str:
     """One line of JSON, the same in every process for equal values; raises NotCanonicalError."""
-    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return canonical_json(plain(value))
+
+
+def canonical_json(value: Any) -> str:
+    """The canonical form of what `plain` gave, or of JSON types alone."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def fingerprint(value: Any) -> str:

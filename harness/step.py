@@ -8,12 +8,12 @@ made, previewed and compared without importing what the work needs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.identity import canonical, fingerprint_of
+from harness.identity import canonical, canonical_json, fingerprint_of
 from harness.runtime import Runtime
 
 # Texts of specs by object: by value would confuse 1, 1.0 and True, which are equal and different specs.
@@ -21,8 +21,14 @@ _texts: dict[int, tuple[Any, str]] = {}
 
 
 def _text(spec: Any) -> str:
+    """The canonical form, of a dataclass put together from its fields': the tasks of a thousand runs share most of them."""
     if id(spec) not in _texts:
-        _texts[id(spec)] = (spec, canonical(spec))
+        if is_dataclass(spec) and not any(field.default is not MISSING for field in fields(spec)):
+            parts = sorted((field.name, getattr(spec, field.name)) for field in fields(spec))
+            text = ",".join(f'"{name}":{_text(value) if is_dataclass(value) else canonical(value)}' for name, value in parts)
+            _texts[id(spec)] = (spec, f"{{{text}}}")
+        else:
+            _texts[id(spec)] = (spec, canonical(spec))
     return _texts[id(spec)][1]
 
 
@@ -45,8 +51,9 @@ class Step:
     def fingerprint(self) -> str:
         """20 hexadecimal digits; raises `NotCanonicalError` if the spec cannot be written down."""
         # The canonical form of the four, written by hand so that the text of a spec is made once, not once per step.
-        inputs = canonical({role: step.fingerprint for role, step in self.inputs.items()})
-        text = f'{{"inputs":{inputs},"name":{canonical(self.name)},"spec":{_text(self.spec)},"version":{self.version}}}'
+        inputs = canonical_json({role: step.fingerprint for role, step in self.inputs.items()})
+        name, version = canonical_json(self.name), canonical_json(self.version)
+        text = f'{{"inputs":{inputs},"name":{name},"spec":{_text(self.spec)},"version":{version}}}'
         return fingerprint_of(text)
 
     @property

@@ -8,7 +8,7 @@ lacks. Imports neither torch nor mteb.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
@@ -53,6 +53,10 @@ class Amount:
         """Parts added, unknown ones counted."""
         return Amount(self.known + other.known, self.unknown + other.unknown)
 
+    def __mul__(self, count: int) -> Amount:
+        """So many of the same."""
+        return Amount(self.known * count, self.unknown * count)
+
 
 NOTHING = Amount()
 
@@ -78,6 +82,17 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         """Field by field."""
         return Cost(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(Cost)))
+
+
+def total(costs: Iterable[Cost]) -> Cost:
+    """The sum. Thousands of steps share a few objects, which are counted and added once each."""
+    counts: dict[int, tuple[Cost, int]] = {}
+    for cost in costs:
+        counts[id(cost)] = (cost, counts.get(id(cost), (cost, 0))[1] + 1)
+    whole = Cost()
+    for cost, count in counts.values():
+        whole += Cost(*(getattr(cost, field.name) * count for field in fields(Cost)))
+    return whole
 
 
 class Costs:

@@ -15,8 +15,8 @@ from typing import Any
 
 from harness.config import Problem
 from harness.runtime import Runtime
-from harness.tasks import HUB, plan_tasks
-from sweeps.plan import Survey, survey
+from harness.tasks import HUB
+from sweeps.plan import Survey, survey, tasks_of
 from sweeps.spec import NoTraining, RunSpec
 
 
@@ -25,7 +25,7 @@ def look(spec: RunSpec, runtime: Runtime) -> Survey:
     with offline():
         found = survey(spec, runtime)
     more = [*_server(spec, runtime)]
-    if not found.wrong and (fetched := sum(task.data == HUB for task in plan_tasks(spec.eval, runtime.data))):
+    if not found.wrong and (fetched := sum(task.data == HUB for task in tasks_of(spec.eval, runtime))):
         more.append(Problem("eval.data", f"{fetched} tasks read their data from the hub or its cache"))
     return replace(found, needs=(*found.needs, *more))
 

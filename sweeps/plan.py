@@ -28,7 +28,7 @@ from harness.instructions import TABLE, InstructionFormat
 from harness.runtime import Runtime
 from harness.server import ServedModel, ServerSpec
 from harness.step import Step
-from harness.tasks import TaskSpec, plan_tasks
+from harness.tasks import Suite, TaskSpec, plan_tasks
 from models import backbone
 from models.backbone import Backbone
 from models.encoder import EncoderSpec, ModelSpec
@@ -111,7 +111,7 @@ def survey(spec: RunSpec, runtime: Runtime) -> Survey:
     except ValueError as error:
         needs.append(Problem("pretrain.pairs", str(error)))
     try:
-        plan_tasks(spec.eval, runtime.data)
+        tasks_of(spec.eval, runtime)
     except ConfigError as error:
         wrong += error.problems
     return Survey(replace(spec, model=model, natural=natural, pretrain=pretrain), tuple(wrong), tuple(needs))
@@ -210,6 +210,17 @@ def _checked(spec: RunSpec, runtime: Runtime, label: str, steps: dict[str, Step]
     return pairs if spec.contamination.policy == "report" else check
 
 
+_tasks: dict[tuple[str, str | None], tuple[TaskSpec, ...]] = {}
+
+
+def tasks_of(suite: Suite, runtime: Runtime) -> tuple[TaskSpec, ...]:
+    """The tasks of a suite, planned once for all arms that are judged on it; raises ConfigError."""
+    key = (canonical(suite), runtime.data)
+    if key not in _tasks:
+        _tasks[key] = plan_tasks(suite, runtime.data)
+    return _tasks[key]
+
+
 _judgements: dict[tuple[str, str | None], tuple[EvaluateSpec, ...]] = {}
 
 
@@ -218,8 +229,9 @@ def _judged(spec: RunSpec, runtime: Runtime) -> tuple[EvaluateSpec, ...]:
     instruction = spec.model.instruction
     key = (canonical([spec.model, spec.eval]), runtime.data)
     if key not in _judgements:
-        tasks = plan_tasks(spec.eval, runtime.data)
-        _judgements[key] = tuple(EvaluateSpec(spec.model.encoder(task.task_type), instruction, task) for task in tasks)
+        tasks = tasks_of(spec.eval, runtime)
+        encoders = {kind: spec.model.encoder(kind) for kind in {task.task_type for task in tasks}}
+        _judgements[key] = tuple(EvaluateSpec(encoders[task.task_type], instruction, task) for task in tasks)
     return _judgements[key]
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.step import Step
-from sweeps.cost import Amount, Cost, Costs
+from sweeps.cost import Amount, Cost, Costs, total
 from sweeps.devices import COMPUTED, slots, visible_gpus
 from sweeps.graph import Graph, Node
 from sweeps.run import Planned
@@ -64,19 +64,19 @@ def foretell(planned: Planned) -> Foretold:
     common = {key for key, count in Counter(key for found in keys.values() for key in found).items() if count > 1}
     rows = [_row(SHARED, common, set(), missing, costs)] if common else []
     rows += [_row(arm, found, common, missing, costs) for arm, found in keys.items()]
-    total = sum((row.cost for row in rows), Cost())
+    whole = total(row.cost for row in rows)
     lanes = sum(slot.kinds is None or bool(slot.kinds & COMPUTED) for slot in slots(planned.runtime, visible_gpus()))
     same: dict[frozenset[str], list[str]] = {}
     for arm, found in keys.items():
         same.setdefault(frozenset(found), []).append(arm)
     equal = tuple(tuple(arms) for arms in same.values() if len(arms) > 1)
-    wall = wall_seconds(missing, lambda step: costs.of(step).seconds.known, lanes)
-    return Foretold(graph, missing, tuple(rows), total, wall, lanes, equal, tuple(costs.notes))
+    wall = wall_seconds(missing, lambda step: costs.of(step).seconds.known, lanes) if whole.seconds.known else 0.0
+    return Foretold(graph, missing, tuple(rows), whole, wall, lanes, equal, tuple(costs.notes))
 
 
 def _row(name: str, keys: set[str], common: set[str], missing: Mapping[str, Node], costs: Costs) -> Row:
     build = [key for key in keys if key in missing]
-    cost = sum((costs.of(missing[key].step) for key in sorted(build) if key not in common), Cost())
+    cost = total(costs.of(missing[key].step) for key in sorted(build) if key not in common)
     return Row(name, len(keys) - len(build), len(build), len(keys & common), cost)
 
 
@@ -136,14 +136,14 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Amount], str]]] = {
 
 
 def _table(found: Foretold) -> Table:
-    total = Row("total", len(found.graph.nodes) - len(found.missing), len(found.missing), 0, found.total)
+    whole = Row("total", len(found.graph.nodes) - len(found.missing), len(found.missing), 0, found.total)
     shown = {name: column for name, column in COLUMNS.items() if getattr(found.total, name) != Amount()}
     table = Table(title=f"{len(found.graph.nodes)} steps")
     table.add_column("arm", no_wrap=True)
     for heading in ("there", "to build", "shared", *(heading for heading, _ in shown.values())):
         table.add_column(heading, justify="right")
-    for row in (*found.rows, total):
-        if row is total:
+    for row in (*found.rows, whole):
+        if row is whole:
             table.add_section()
         cells = [_cell(getattr(row.cost, name), form) for name, (_, form) in shown.items()]
         table.add_row(safe(row.name), str(row.there), str(row.missing), str(row.shared or ""), *cells)

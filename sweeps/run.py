@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from harness.config import ConfigError, Problem, nearest
-from harness.identity import fingerprint, plain
+from harness.identity import canonical_json, fingerprint_of, plain
 from harness.inert import visible, visible_lines
 from harness.record import RecordError
 from harness.runtime import Runtime
@@ -221,7 +221,7 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
     arms += [ArmRecord(arm, _told(value.overrides), value.description) for arm, value in ablation.expanded().items()]
     return SweepRecord(
         name=name,
-        id=fingerprint(records)[:12],
+        id=_identity(records),
         question=ablation.question,
         primary=ablation.primary,
         family=ablation.family,
@@ -235,6 +235,13 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
         runs=records,
         chosen_on=ablation.chosen_on,
     )
+
+
+def _identity(runs: Sequence[RunRecord]) -> str:
+    """Twelve digits of the fingerprint of all runs with their steps."""
+    steps = [{label: {"fingerprint": ref.fingerprint, "step": ref.step} for label, ref in run.steps.items()} for run in runs]
+    told = [{"arm": run.arm, "seed": run.seed, "steps": found} for run, found in zip(runs, steps, strict=True)]
+    return fingerprint_of(canonical_json(told))[:12]
 
 
 def _told(overrides: Sequence[str]) -> tuple[str, ...]:

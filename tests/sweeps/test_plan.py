@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.config import ConfigError
+from harness.identity import fingerprint, plain
 from harness.runtime import Runtime
 from harness.step import Step
 from sweeps.ablation import BASELINE, named
@@ -144,3 +145,12 @@ def test_a_pooling_the_folder_states_is_that_pooling(conf: Path, runtime: Runtim
     assert not changed(by_name, read)
     with pytest.raises(ConfigError, match="modules.json does not lead to a pooling"):
         pin(Composed.of(Composer(conf).compose(["model/pooling=stated"])).decode_run(), runtime)
+
+
+def test_fingerprints_put_together_from_parts_are_those_of_the_whole(conf: Path, runtime: Runtime) -> None:
+    """The texts of specs are made field by field and shared; the name of a step must not show it."""
+    for step in planned(conf, runtime).values():
+        inputs = {role: source.fingerprint for role, source in step.inputs.items()}
+        whole = {"inputs": inputs, "name": step.name, "spec": plain(step.spec), "version": step.version}
+
+        assert step.fingerprint == fingerprint(whole)
