@@ -152,15 +152,25 @@ def _copy(each: HubSet, sources: Path | None) -> Path | None:
 
 
 def _cached(each: HubSet) -> bool:
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = snapshot_download(each.id, repo_type="dataset", revision=each.revision, local_files_only=True)
-        _matches(each, Path(folder))
+        _matches(each, _snapshot(each, local_files_only=True))
     except (LocalEntryNotFoundError, ValueError):
         return False
     return True
+
+
+def _snapshot(each: HubSet, *, local_files_only: bool) -> Path:
+    """The folder in the hub's cache with the set's files, and with no others of the repository."""
+    from huggingface_hub import snapshot_download
+
+    return Path(
+        snapshot_download(
+            each.id, repo_type="dataset", revision=each.revision, allow_patterns=list(each.files.values()),
+            local_files_only=local_files_only,
+        )
+    )  # fmt: skip
 
 
 def _ask(each: HubSet) -> None:
@@ -174,11 +184,8 @@ def _ask(each: HubSet) -> None:
 
 
 def _fetch(each: HubSet) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = list(each.files.values())
     try:
-        return Path(snapshot_download(each.id, repo_type="dataset", revision=each.revision, allow_patterns=patterns))
+        return _snapshot(each, local_files_only=False)
     except Exception as error:  # as above
         raise ValueError(_unreached(each, error)) from error
 
