@@ -7,6 +7,7 @@ Amounts are integers, billionths of the money unit. Not here: what was booked be
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,6 +33,12 @@ class Budget:
     """Booked and settled."""
     reserved: Spent = field(default=Spent(0, 0))
     """Held by requests in flight."""
+
+    @staticmethod
+    def of(server: Server, spent: Spent) -> Budget:
+        """The limits of a server, with what the ledger has booked."""
+        limit = None if server.max_cost is None else round(server.max_cost * NANO)
+        return Budget(limit, server.max_tokens, spent)
 
     def reserve(self, amount: Spent) -> bool:
         """Hold an amount; False, and nothing held, if it might not fit."""
@@ -79,12 +86,13 @@ def tariffs(server: Server, models: Sequence[str]) -> Mapping[str, Tariff]:
             f"runtime.server.prices: no price for {unknown[0]!r}{nearest(unknown[0], prices)}, and max_cost is "
             f"{server.max_cost:g}; add the price with its date, or set max_cost: null and limit max_tokens"
         )
-    return {name: _tariff(prices[name]) if name in prices else Tariff(0, 0) for name in models}
+    share = 1.0 if server.batch is None else server.batch.price
+    return {name: _tariff(prices[name], share) if name in prices else Tariff(0, 0) for name in models}
 
 
-def _tariff(price: Price) -> Tariff:
-    per_token = NANO // 1_000_000
-    return Tariff(round(price.prompt * per_token), round(price.completion * per_token))
+def _tariff(price: Price, share: float) -> Tariff:
+    per_token = NANO // 1_000_000 * share
+    return Tariff(math.ceil(price.prompt * per_token), math.ceil(price.completion * per_token))
 
 
 def most_prompt_tokens(messages: Sequence[Mapping[str, str]], extra: int = 0) -> int:

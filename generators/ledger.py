@@ -34,6 +34,14 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE UNIQUE INDEX IF NOT EXISTS answered ON attempts (key) WHERE state = 'answered';
 CREATE INDEX IF NOT EXISTS unanswered ON attempts (key, attempt) WHERE state <> 'answered';
 CREATE INDEX IF NOT EXISTS spent ON attempts (state, tokens, cost);
+CREATE TABLE IF NOT EXISTS batches (
+    name TEXT PRIMARY KEY, state TEXT NOT NULL CHECK (state IN ('planned', 'uploaded', 'created', 'collected')),
+    planned_at REAL NOT NULL, file TEXT, batch TEXT
+);
+CREATE TABLE IF NOT EXISTS batched (
+    key TEXT NOT NULL, attempt INTEGER NOT NULL, name TEXT NOT NULL REFERENCES batches, PRIMARY KEY (key, attempt)
+);
+CREATE INDEX IF NOT EXISTS batched_name ON batched (name);
 """
 COLUMNS = (
     "key", "attempt", "model", "request", "state", "reserved_tokens", "reserved_cost", "tokens", "cost", "prompt_tokens",
@@ -94,9 +102,12 @@ class Ledger:
         self._db = connection
 
     def recover(self) -> int:
-        """Mark what a dead process left in flight as lost, its reserve booked; returns how many."""
+        """Mark what a dead process left in flight as lost, its reserve booked; returns how many.
+
+        What a server was handed in a batch is not lost: its answers wait there (`batchbook.py`).
+        """
         with self._db:
-            return self._db.execute("UPDATE attempts SET state = 'lost' WHERE state = 'sent'").rowcount
+            return self._db.execute(_LOSE).rowcount
 
     def answered(self) -> set[str]:
         """The keys that have an answer; half a million take about a second."""
@@ -113,12 +124,14 @@ class Ledger:
 
     def apply(self, rows: Iterable[Sent | Ended]) -> None:
         """Write rows in one durable transaction, in their order."""
+        with self.transaction() as db:
+            write(db, rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, durable at its end."""
         with self._db:
-            for row in rows:
-                if isinstance(row, Sent):
-                    self._db.execute(_INSERT, {**vars(row)})
-                elif self._db.execute(_COMPLETE, {**vars(row)}).rowcount != 1:
-                    raise LedgerError(f"request {row.key}, attempt {row.attempt}, ended without having been sent")
+            yield self._db
 
     def replies(self, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
         """(text, finish) of each key, in order; raises KeyError for a key without an answer."""
@@ -163,6 +176,17 @@ class Ledger:
         return new, known
 
 
+def write(db: sqlite3.Connection, rows: Iterable[Sent | Ended]) -> None:
+    """Write rows inside a transaction; raises LedgerError for an end without a beginning."""
+    for row in rows:
+        if isinstance(row, Sent):
+            db.execute(_INSERT, {**vars(row)})
+        elif db.execute(_COMPLETE, {**vars(row)}).rowcount != 1:
+            raise LedgerError(f"request {row.key}, attempt {row.attempt}, ended without having been sent")
+
+
+_LOSE = """UPDATE attempts SET state = 'lost' WHERE state = 'sent' AND NOT EXISTS
+    (SELECT 1 FROM batched WHERE batched.key = attempts.key AND batched.attempt = attempts.attempt)"""
 _INSERT = """INSERT INTO attempts
     (key, attempt, model, request, state, reserved_tokens, reserved_cost, tokens, cost, sent_at)
     VALUES (:key, :attempt, :model, :request, 'sent', :reserved_tokens, :reserved_cost,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 EMBEDDINGS = "embeddings"  # folder of vectors in a store
 
@@ -25,6 +25,20 @@ class Price:
     completion: Annotated[float, Ge(0)]
     as_of: str
     """The date of the list, ISO."""
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Requests handed over in files and answered within a day, as OpenAI's Batch API does."""
+
+    requests: Annotated[int, Gt(0)]
+    """At most so many in a file."""
+    tokens: Annotated[int, Gt(0)]
+    """At most so many, prompts and completions at their maximum, wait at the server at a time."""
+    price: Annotated[float, Ge(0), Le(1)]
+    """What a token costs, as a share of its list price."""
+    poll: Annotated[float, Gt(0)]
+    """Seconds between two looks."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,8 @@ class Server:
     max_tokens: Annotated[int, Ge(0)] | None
     """The same for prompt and completion tokens together."""
     prices: tuple[Price, ...]
+    batch: Batching | None = None
+    """None: every request is a conversation of its own, answered at once."""
 
 
 @dataclass(frozen=True)

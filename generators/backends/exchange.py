@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from generators.backends.openai import Call, Completion, read_completion
@@ -57,6 +58,31 @@ def key_of(server: Server) -> str:
     return key
 
 
+@contextmanager
+def wrong_setups(server: Server) -> Iterator[None]:
+    """Around a question for the list of models: a refused key and a server that is not there become a ServerError.
+
+    Anything else ends the block: many servers have no such list, and the first request will tell.
+    """
+    import openai
+
+    try:
+        yield
+    except (openai.AuthenticationError, openai.PermissionDeniedError):
+        raise ServerError(f"{server.base_url} refuses the key; set {server.key_variable or 'key_variable'}") from None
+    except openai.APIConnectionError as error:
+        raise ServerError(f"no server answers at {server.base_url} ({error}); set runtime.server.base_url") from None
+    except (openai.APIError, TypeError, AttributeError):
+        return
+
+
+def require_models(server: Server, models: Sequence[str], known: Sequence[str]) -> None:
+    """Raise ServerError for a model that a server with a list does not have; names the nearest."""
+    for name in models if known else ():
+        if name not in known:
+            raise ServerError(f"generator.backend.models: {server.base_url} has no model {name!r}{nearest(name, known)}")
+
+
 @dataclass
 class Line:
     """A connection to a server, open while its `with` block runs."""
@@ -79,20 +105,8 @@ class Line:
 
     async def check(self, models: Sequence[str]) -> None:
         """Ask for the list of models: reaches the server, tries the key, knows the names. Costs nothing."""
-        import openai
-
-        url = self.server.base_url
-        try:
-            known = [model.id async for model in await self._client.models.list()]
-        except (openai.AuthenticationError, openai.PermissionDeniedError):
-            raise ServerError(f"{url} refuses the key; set {self.server.key_variable or 'key_variable'}") from None
-        except openai.APIConnectionError as error:
-            raise ServerError(f"no server answers at {url} ({error}); set runtime.server.base_url") from None
-        except (openai.APIError, TypeError, AttributeError):
-            return  # many servers have no such list; the first request will tell
-        for name in models if known else ():
-            if name not in known:
-                raise ServerError(f"generator.backend.models: {url} has no model {name!r}{nearest(name, known)}")
+        with wrong_setups(self.server):
+            require_models(self.server, models, [model.id async for model in self._client.models.list()])
 
     async def ask(self, call: Call) -> Outcome:
         """One exchange; never raises for what a server does."""
@@ -127,19 +141,28 @@ class Line:
 
     def _refused(self, error: Any) -> Outcome:
         """A reply with an error status."""
-        status, code = error.status_code, getattr(error, "code", None)
-        message = self._scrub(f"status {status}: {error.message}")[:500]
-        if status == 400 and code in FILTERED:
-            return Outcome(Completion("", "content_filter", "", 0, 0), "", billed=False, body=message)
-        if status == 429 and code == "insufficient_quota":
-            return Outcome(None, f"{message} (no money left on the account)", billed=False, fatal=True)
-        if status in RETRIED or status >= 500:
-            self.pace.learn(error.response.headers)
-            return Outcome(None, message, retry_after(error.response.headers, time.time()), billed=False)
-        if status in FATAL:
-            return Outcome(None, message, billed=False, fatal=True)
-        return Outcome(Completion("", "failed", "", 0, 0), message, billed=False, body=message)
+        self.pace.learn(error.response.headers)
+        outcome = refusal(error.status_code, getattr(error, "code", None), self._scrub(error.message))
+        return replace(outcome, wait=retry_after(error.response.headers, time.time()))
 
     def _scrub(self, text: str) -> str:
-        """No key leaves this process, even if a server echoes it."""
-        return text.replace(self.key, "***") if self.server.key_variable else text
+        return scrub(self.server, self.key, text)
+
+
+def refusal(status: int, code: str | None, message: str) -> Outcome:
+    """What an error status means: an answer of its own kind, a failure that may pass, or one that will not. None is billed."""
+    message = f"status {status}: {message}"[:500]
+    if status == 400 and code in FILTERED:
+        return Outcome(Completion("", "content_filter", "", 0, 0), "", billed=False, body=message)
+    if status == 429 and code == "insufficient_quota":
+        return Outcome(None, f"{message} (no money left on the account)", billed=False, fatal=True)
+    if status in FATAL:
+        return Outcome(None, message, billed=False, fatal=True)
+    if status in RETRIED or status >= 500:
+        return Outcome(None, message, billed=False)
+    return Outcome(Completion("", "failed", "", 0, 0), message, billed=False, body=message)
+
+
+def scrub(server: Server, key: str, text: str) -> str:
+    """No key leaves this process, even if a server echoes it."""
+    return text.replace(key, "***") if server.key_variable else text

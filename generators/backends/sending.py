@@ -12,12 +12,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from generators.backends.batching import send_batches
+from generators.backends.booking import bill, ended, reserve_of, unanswered
 from generators.backends.exchange import Line, Outcome, ServerError, key_of
 from generators.backends.journal import Journal
 from generators.backends.openai import Call
 from generators.backends.reply import Access
+from generators.batchbook import BatchBook
 from generators.budget import Budget, BudgetError, Tariff, tariffs
-from generators.ledger import NANO, Ended, Ledger, Sent, Spent
+from generators.ledger import NANO, Ledger, Sent, Spent
 from generators.pace import Pace
 from harness.runtime import Server
 
@@ -36,20 +39,19 @@ def send_missing(calls: Sequence[Call], ledger: Ledger, access: Access) -> None:
             f"{len(missing)} requests have no answer in {access.ledger} and no server is set; choose one with "
             "runtime/server=openai or runtime/server=local"
         )
+    if server.batch is not None:
+        send_batches(calls, ledger, access, server, server.batch)
+        return
+    if opened := BatchBook(ledger).open():
+        raise ServerError(
+            f"{access.ledger} has {len(opened)} batches that a server still works on; fetch them with the batch of "
+            "runtime.server they were sent with (runtime/server=openai_batch) before asking one by one"
+        )
     prices = tariffs(server, sorted({call.model for call in missing}))
-    limit = round(server.max_cost * NANO) if server.max_cost is not None else None
-    budget = Budget(limit, server.max_tokens, ledger.spent())
     pace = Pace.of(server.requests_per_minute, server.tokens_per_minute)
-    line = Line(server, key_of(server), pace)
-    asyncio.run(
-        Sender(server, line, pace, Journal(ledger), budget, prices, access, len(missing), ledger.attempts()).run(missing)
-    )
-
-
-def unanswered(calls: Sequence[Call], ledger: Ledger) -> list[Call]:
-    """The distinct calls without an answer, in order."""
-    held = ledger.answered()
-    return list({call.key: call for call in calls if call.key not in held}.values())
+    line, budget = Line(server, key_of(server), pace), Budget.of(server, ledger.spent())
+    sender = Sender(server, line, pace, Journal(ledger), budget, prices, access, len(missing), ledger.attempts())
+    asyncio.run(sender.run(missing))
 
 
 @dataclass
@@ -148,7 +150,7 @@ class Sender:
             start = time.monotonic()
             outcome = self._doubt(await self.line.ask(call))
             actual = bill(outcome, reserve, tariff)
-            await self.journal.write(ended(call, attempt, outcome, actual, time.monotonic() - start))
+            await self.journal.write(ended(call.key, attempt, outcome, actual, time.monotonic() - start))
         finally:
             self.budget.settle(reserve, actual)
             self.flying -= 1
@@ -160,30 +162,3 @@ class Sender:
         if self.done == 0 and outcome.completion is not None and outcome.completion.finish == "failed":
             return replace(outcome, completion=None, fatal=True)
         return outcome
-
-
-def reserve_of(call: Call, tariff: Tariff) -> Spent:
-    """The most that a request can cost."""
-    return Spent(call.max_prompt + call.max_completion, tariff.cost(call.max_prompt, call.max_completion))
-
-
-def bill(outcome: Outcome, reserve: Spent, tariff: Tariff) -> Spent:
-    """What a try cost: as the server says if that is possible, its whole reserve if unknown, nothing if refused."""
-    if not outcome.billed:
-        return Spent(0, 0)
-    done = outcome.completion
-    if done is None or done.prompt_tokens is None or done.completion_tokens is None:
-        return reserve
-    told = Spent(done.prompt_tokens + done.completion_tokens, tariff.cost(done.prompt_tokens, done.completion_tokens))
-    return told if told.tokens <= reserve.tokens and told.cost <= reserve.cost else reserve
-
-
-def ended(call: Call, attempt: int, outcome: Outcome, actual: Spent, seconds: float) -> Ended:
-    """The ledger's row of a try that came to an end."""
-    done = outcome.completion
-    if done is None:
-        return Ended(call.key, attempt, "failed", *actual, None, None, None, None, None, None, outcome.error, seconds)
-    return Ended(
-        call.key, attempt, "answered", *actual, done.prompt_tokens, done.completion_tokens, done.finish, done.text,
-        outcome.body, done.model, outcome.error or None, seconds,
-    )  # fmt: skip

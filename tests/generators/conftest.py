@@ -1,11 +1,13 @@
 """A server that misbehaves, in a process of its own on the loopback, and a spec that asks it."""
 
 import json
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -16,7 +18,8 @@ from generators.prompts import TEMPLATES
 from generators.synthesize import SynthesizeSpec
 from harness.runtime import Price, Server
 
-SCRIPT = Path(__file__).with_name("faulty_server.py")
+HERE = Path(__file__).parent
+SCRIPT = HERE / "faulty_server.py"
 
 
 @dataclass(frozen=True)
@@ -81,3 +84,36 @@ def live_spec(size: int = 60, **changes: object) -> SynthesizeSpec:
 def helpers() -> tuple[Callable[..., Server], Callable[..., SynthesizeSpec]]:
     """The two builders above, for test files (which cannot import a conftest)."""
     return server_for, live_spec
+
+
+@dataclass
+class Nursery:
+    """The process that forks runs; one at a time."""
+
+    process: subprocess.Popen[bytes]
+
+    def start(self, **order: Any) -> int:
+        """Begin a run and return its process id."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        return int(self._out.readline())
+
+    def ended(self, wait: float | None) -> int | None:
+        """The exit status, or None if the run is still at work after so many seconds."""
+        ready, _, _ = select.select([self._out], [], [], wait)
+        return int(self._out.readline()) if ready else None
+
+    @property
+    def _out(self) -> IO[bytes]:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    words = [sys.executable, str(HERE / "nursery.py"), str(HERE / "conftest.py")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # unbuffered: `select` must see what was not read yet
+    with subprocess.Popen(words, bufsize=0, cwd=HERE.parents[1], **pipes) as process:
+        yield Nursery(process)
+        process.kill()

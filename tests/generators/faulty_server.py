@@ -18,9 +18,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from batch_routes import Batches
+
 LOG, SEED, LATENCY = Path(sys.argv[1]).open("a", buffering=1), sys.argv[2], float(sys.argv[3])  # noqa: SIM115
 FAULTS = {name: float(share) for name, share in (word.split("=") for word in sys.argv[4:])}
 ASKED: Counter[str] = Counter()
+BATCH_FAULTS = {name: FAULTS.pop(name) for name in ("expire", "fail", "garbage") if name in FAULTS}
 
 
 def fraction(*parts: object) -> float:
@@ -98,6 +101,27 @@ def bill(fault: str, request: dict) -> int:
     return usage["prompt_tokens"] * 2000 + usage["completion_tokens"] * 8000
 
 
+def draw(request: dict) -> str:
+    """Which fault a request meets this time; it is logged and billed."""
+    asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+    ASKED[asked] += 1
+    place, fault = fraction(SEED, asked, ASKED[asked]), ""
+    for name, share in FAULTS.items():
+        if place < share:
+            fault = name
+            break
+        place -= share
+    LOG.write(json.dumps({"asked": asked, "fault": fault, "cost": bill(fault, request), "time": time.time()}) + "\n")
+    return fault
+
+
+def answer_line(request: dict) -> tuple[int, dict]:
+    """Status and body of one line of a batch."""
+    fault = draw(request)
+    status, _, body = reply(fault, request, "").partition(b"\r\n\r\n")
+    return int(status.split()[1]), json.loads(body)
+
+
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while line := await reader.readline():
@@ -106,9 +130,12 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
                 name, _, value = field.partition(":")
                 headers[name.lower()] = value.strip()
             body = await reader.readexactly(int(headers.get("content-length", 0)))
-            if not await answer(
-                line.decode().split()[1], headers.get("authorization", "").removeprefix("Bearer "), body, writer
-            ):
+            method, path, _ = line.decode().split()
+            if "/files" in path or "/batches" in path:
+                found = BATCHES.answer(method, path, headers.get("content-type", ""), body)
+                writer.write(head("404 Not Found" if found is None else "200 OK", len(found or b"")) + (found or b""))
+                await writer.drain()
+            elif not await answer(path, headers.get("authorization", "").removeprefix("Bearer "), body, writer):
                 break
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
@@ -131,15 +158,7 @@ async def answer(path: str, key: str, body: bytes, writer: asyncio.StreamWriter)
         await writer.drain()
         return True
     request = json.loads(body)
-    asked = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-    ASKED[asked] += 1
-    place, fault = fraction(SEED, asked, ASKED[asked]), ""
-    for name, share in FAULTS.items():
-        if place < share:
-            fault = name
-            break
-        place -= share
-    LOG.write(json.dumps({"asked": asked, "fault": fault, "cost": bill(fault, request), "time": time.time()}) + "\n")
+    fault = draw(request)
     await asyncio.sleep(LATENCY)
     data = reply(fault, request, key)
     if fault == "stall":
@@ -156,6 +175,9 @@ async def answer(path: str, key: str, body: bytes, writer: asyncio.StreamWriter)
         writer.transport.abort()
         return False
     return True
+
+
+BATCHES = Batches(answer_line, lambda *parts: fraction(SEED, *parts), BATCH_FAULTS)
 
 
 async def main() -> None:

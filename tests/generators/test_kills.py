@@ -7,16 +7,11 @@ import hashlib
 import json
 import os
 import random
-import select
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -24,46 +19,11 @@ from generators.ledger import Ledger, read_ledger
 from harness.identity import folder_digests
 from harness.pairs import read_pairs
 
-HERE = Path(__file__).parent
 CONCURRENCY = 6
 FAULTS = {"error500": 0.04, "reset": 0.04, "limit": 0.02, "truncated": 0.02}
 
 
-@dataclass
-class Nursery:
-    """The process that forks runs; one at a time."""
-
-    process: subprocess.Popen[str]
-
-    def start(self, **order: Any) -> int:
-        """Begin a run and return its process id."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order | {"server": {"concurrency": CONCURRENCY}}) + "\n")
-        self.process.stdin.flush()
-        return int(self._out.readline())
-
-    def ended(self, wait: float | None) -> int | None:
-        """The exit status, or None if the run is still at work after so many seconds."""
-        ready, _, _ = select.select([self._out], [], [], wait)
-        return int(self._out.readline()) if ready else None
-
-    @property
-    def _out(self) -> IO[str]:
-        assert self.process.stdout is not None
-        return self.process.stdout
-
-
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    words = [sys.executable, str(HERE / "nursery.py"), str(HERE / "conftest.py")]
-    with subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, cwd=HERE.parents[1]
-    ) as process:
-        yield Nursery(process)
-        process.kill()
-
-
-def wait_for(nursery: Nursery, log: Path, size: int, seconds: float) -> int | None:
+def wait_for(nursery: Any, log: Path, size: int, seconds: float) -> int | None:
     """Until the log has grown to `size` bytes; the exit status if the run ended before."""
     deadline = time.monotonic() + seconds
     while log.stat().st_size < size and time.monotonic() < deadline:
@@ -72,15 +32,16 @@ def wait_for(nursery: Nursery, log: Path, size: int, seconds: float) -> int | No
     return None
 
 
-def killed_runs(start_server: Any, nursery: Nursery, folder: Path, kills: int, size: int) -> None:
+def killed_runs(start_server: Any, nursery: Any, folder: Path, kills: int, size: int) -> None:
     """Kill at seeded moments, all of them inside runs at work; finish; compare with an undisturbed run."""
     rng = random.Random(kills)
     calm, wild = start_server("calm", latency=0.004), start_server("wild", latency=0.01, **FAULTS)
-    nursery.start(folder=str(folder / "calm"), name="out", url=calm.url, size=size)
+    server = {"concurrency": CONCURRENCY}
+    nursery.start(folder=str(folder / "calm"), name="out", url=calm.url, size=size, server=server)
     assert nursery.ended(120) == 0
     line = len(wild_line())
     for number in range(kills):
-        order = {"folder": str(folder / "wild"), "name": f"out{number}", "url": wild.url, "size": size}
+        order = {"folder": str(folder / "wild"), "name": f"out{number}", "url": wild.url, "size": size, "server": server}
         child = nursery.start(**order)
         before = wild.log.stat().st_size
         if number % 3:  # after so many requests ...
@@ -90,7 +51,7 @@ def killed_runs(start_server: Any, nursery: Nursery, folder: Path, kills: int, s
         assert status is None, f"run {number} was over before it could be killed: {status}"
         os.kill(child, signal.SIGKILL)
         assert nursery.ended(10) == -signal.SIGKILL
-    nursery.start(folder=str(folder / "wild"), name="last", url=wild.url, size=size)
+    nursery.start(folder=str(folder / "wild"), name="last", url=wild.url, size=size, server=server)
     assert nursery.ended(300) == 0
     with read_ledger(folder / "wild" / "ledger.sqlite") as ledger:
         compare(ledger, Counter(row["asked"] for row in calm.seen()), wild.seen(), kills)
@@ -117,11 +78,11 @@ def compare(ledger: Ledger, expected: Counter[Any], seen: list[dict[str, Any]], 
     print(f"{kills} kills, {len(expected)} answers, {len(seen)} requests, {repeats.total()} repeated, {lost.total()} in flight")
 
 
-def test_kill_minus_nine_repeats_only_what_was_in_flight(start_server: Any, nursery: Nursery, tmp_path: Path) -> None:
+def test_kill_minus_nine_repeats_only_what_was_in_flight(start_server: Any, nursery: Any, tmp_path: Path) -> None:
     killed_runs(start_server, nursery, tmp_path, kills=10, size=150)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_two_hundred_kills(start_server: Any, nursery: Nursery, tmp_path: Path) -> None:
+def test_two_hundred_kills(start_server: Any, nursery: Any, tmp_path: Path) -> None:
     killed_runs(start_server, nursery, tmp_path, kills=200, size=2000)
