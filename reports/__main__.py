@@ -28,6 +28,7 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--layout", default="", help="task_types, tasks, languages, bitext, or T1 T2 T4 T5 T6 T7 T17")
     compare = _command(commands, "compare", "two runs: what differs in configuration, scores, items and cost", runs=2)
     compare.add_argument("--format", choices=("term", "md"), default="term")
+    compare.add_argument("--data", type=Path, metavar="DIR", help="the folder that was runtime.data: the words of its items")
     types = _command(commands, "types", "which task types differ beyond chance between two rows", runs=2)
     types.add_argument("--format", choices=FORMATS, default="term")
     power = _command(commands, "power", "seeds and items needed to find a wanted effect, from a sweep's own noise", runs=1)

@@ -188,7 +188,7 @@ def compare(arguments: argparse.Namespace) -> int:
     whole = None
     if left.sweep.runs and left.sweep == right.sweep:  # seed noise is pooled over all arms of the sweep, as in its table
         (whole,) = load(arguments.store, [arguments.runs[0].partition(":")[0]], with_baseline=True)
-    sections = compare_runs(left, right, whole)
+    sections = compare_runs(left, right, whole, arguments.data)
     sys.stdout.write(sections.text(arguments.format))
     return 0
 

@@ -6,22 +6,25 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from harness.record import RECORD_FILE, read_record
+from harness.scores import SubsetScore
 from harness.sweep_record import ArmRecord
 from reports import inert, render
 from reports.comparable import flat
 from reports.effects import POINTS, Evidence, Untestable, paired_runs
-from reports.frame import Frame
+from reports.frame import Frame, Run
 from reports.load import RunError
 from reports.means import task_columns, type_columns
 from reports.tables import Table, arms_table
-from reports.texts import texts_of
+from reports.texts import Name, texts_for
 from reports.units import Units
 
 MOVED = 20
+EXCERPT = 240
 ByCell = Mapping[tuple[str, str], tuple[Units, ...]]
 
 
@@ -69,8 +72,11 @@ def _name(frame: Frame, alike: bool) -> str:  # noqa: FBT001 - read once, just a
     return f"{frame.sweep.name}@{frame.sweep.id[:8]}:{arm}" if alike else arm
 
 
-def compare_runs(left: Frame, right: Frame, noise: Frame | None = None) -> Comparison:
-    """Everything that `reports compare` prints; `noise` is the whole sweep where both are arms of one."""
+def compare_runs(left: Frame, right: Frame, noise: Frame | None = None, data: Path | None = None) -> Comparison:
+    """Everything that `reports compare` prints; `noise` is the whole sweep where both are arms of one.
+
+    Words of items come from `data`, the folder that was evaluated, where they do not ship with us.
+    """
     both = side_by_side(left, right)
     evidence = Evidence(both, noise)
     types = arms_table(both, type_columns(both), "Effects by task type", evidence)
@@ -82,7 +88,7 @@ def compare_runs(left: Frame, right: Frame, noise: Frame | None = None) -> Compa
         Grid(
             f"The {MOVED} items that moved most (points, mean over seeds)",
             ("task", "item", "Δ", "text"),
-            tuple(moved(evidence)),
+            tuple(moved(evidence, data)),
         ),
         Grid("Seconds by step, mean over seeds", ("step", *heads), tuple(cost(left, right))),
     )
@@ -117,28 +123,41 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def moved(evidence: Evidence) -> list[tuple[str, str, str, str]]:
-    """The items whose contribution changed most, over all tasks whose items pair."""
+def moved(evidence: Evidence, data: Path | None = None) -> list[tuple[str, str, str, str]]:
+    """The items whose contribution changed most, over all tasks whose items pair, with their words where they are here."""
     frame = evidence.frame
     base, other = frame.arm_names
     mine, theirs = paired_runs(frame.of_arm(other), frame.of_arm(base))
-    found: list[tuple[float, str, str, str]] = []
+    found: list[tuple[float, str, Name]] = []
     for task in frame.suite:
         if any(task not in run.tasks for run in (*mine, *theirs)):
             continue
         sides = [[evidence.units(run.tasks[task], "") for run in runs] for runs in (mine, theirs)]
         for cell in mine[0].tasks[task].scores.subsets if mine else ():
-            changes = _changes(sides, (cell.split, cell.subset))
-            found += [(change, task, cell.subset, item) for item, change in changes.items()]
+            whole = _main(mine, task, cell) - _main(theirs, task, cell)
+            changes = _changes(sides, (cell.split, cell.subset), whole)
+            found += [(change, task, (cell.split, cell.subset, item)) for item, change in changes.items()]
     found.sort(key=lambda row: (-abs(row[0]), row[1:]))
+    del found[MOVED:]
+    texts = {
+        task: texts_for(mine[0].tasks[task], [name for _, one, name in found if one == task], data)
+        for task in dict.fromkeys(task for _, task, _ in found)
+    }
     return [
-        (task, f"{subset}/{item}", render.number(change, sign=True), texts_of(task, subset).get(item, "(not on this machine)"))
-        for change, task, subset, item in found[:MOVED]
+        (task, f"{name[1]}/{name[2]}", render.number(change, sign=True), _excerpt(texts[task][name]))
+        for change, task, name in found
     ]
 
 
-def _changes(sides: list[list[ByCell | Untestable]], cell: tuple[str, str]) -> dict[str, float]:
-    """Change of every item in points, mean over seeds; empty where items do not pair or are samples."""
+def _excerpt(text: str) -> str:
+    return text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…"
+
+
+def _changes(sides: list[list[ByCell | Untestable]], cell: tuple[str, str], whole: float) -> dict[str, float]:
+    """Change of every item in points, mean over seeds; empty where items do not pair or are samples.
+
+    What an item contributes is its influence and the score itself: for a mean over items that is the item's own value.
+    """
     units = []
     for side in sides:
         for one in side:
@@ -149,7 +168,13 @@ def _changes(sides: list[list[ByCell | Untestable]], cell: tuple[str, str]) -> d
         return {}
     half = len(units) // 2
     values = [np.mean([one.values for one in part], axis=0) for part in (units[:half], units[half:])]
-    return dict(zip(units[0].names, POINTS * (values[0] - values[1]), strict=True))
+    return dict(zip(units[0].names, whole + POINTS * (values[0] - values[1]), strict=True))
+
+
+def _main(runs: tuple[Run, ...], task: str, cell: SubsetScore) -> float:
+    """A cell's main score in points, mean over seeds."""
+    found = [s.main for run in runs for s in run.tasks[task].scores.subsets if (s.split, s.subset) == (cell.split, cell.subset)]
+    return POINTS * sum(found) / len(found)
 
 
 def cost(left: Frame, right: Frame) -> Iterator[tuple[str, str, str]]:

@@ -128,7 +128,7 @@ def test_a_layout_without_scores_or_a_wrong_name_says_so(small) -> None:
     small.write()
     (frame,) = load(small.store, ["quick"], with_baseline=True)
 
-    assert len(LAYOUTS) == 11
+    assert {"task_types", "T1", "T2", "T4", "T5", "T6", "T7", "T17"} <= set(LAYOUTS)
     with pytest.raises(ConfigError, match="did you mean 'task_types'"):
         columns_of(frame, "task_type")
     only = load(small.store, ["quick"], with_baseline=True)[0]

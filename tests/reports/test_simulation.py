@@ -30,6 +30,8 @@ ITEMS = Path(__file__).parent / "items"
 PAIRS = (("words", "other_words"), ("minilm_mean", "minilm_weighted_mean"))
 SEEDS, SIZES, NOISES = (2, 3, 5), (50, 300, 2000), (0.5, 1.0, 2.0)
 ALPHA = 0.05
+NEAR = 0.02
+"""A printed power may be this far off: of 50 heavy-tailed items an unchanged model passes in 6.8 % where 8.9 % is printed."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +243,7 @@ def errors_of(rng: np.random.Generator, noise: float, seeds: int, items: int, po
     passes = [judge(one.overall, {}, seeds, test_only).code for one in same].count(PASS) / repetitions
     shown = [judge(one.overall, {}, seeds, policy).code for one in worse].count(REGRESSION) / repetitions
     powers = [power_against(one.overall, policy.margin, policy.alpha) for one in same]
-    slack = three_errors(repetitions, min(max(passes, 0.01), 0.99))
+    slack = NEAR + three_errors(repetitions, min(max(passes, 0.01), 0.99))
     return Errors(
         codes[0].count(REGRESSION) / repetitions,
         codes[1].count(PASS) / repetitions,
@@ -270,3 +272,4 @@ def test_the_gate_errs_as_it_prints(noise: float, items: int, capsys: pytest.Cap
         assert found.worse_passes <= policy.alpha + three_errors(2000)
         assert found.worse_shown <= policy.alpha + three_errors(2000)
         assert found.in_range >= 0.9 - three_errors(2000, 0.1)
+        assert found.printed == pytest.approx(found.passes, abs=NEAR + three_errors(2000, max(found.passes, ALPHA)))
