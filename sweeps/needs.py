@@ -24,7 +24,7 @@ def look(spec: RunSpec, runtime: Runtime) -> Survey:
     """As `plan.survey`, without the network, and with what is only missed while building: a server's key, tasks' data."""
     with offline():
         found = survey(spec, runtime)
-    more = [*_server(spec, runtime)]
+    more = list(_server(spec, runtime))
     if not found.wrong and (fetched := sum(task.data == HUB for task in tasks_of(spec.eval, runtime))):
         more.append(Problem("eval.data", f"{fetched} tasks read their data from the hub or its cache"))
     return replace(found, needs=(*found.needs, *more))
