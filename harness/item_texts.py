@@ -1,17 +1,15 @@
 """The words behind item names of a task, read through mteb's own loading, so that they are those that were scored.
 
-A program of its own (`python -m harness.item_texts`, request and answer as JSON), because reports import neither mteb nor
-torch. Data that are not the bytes the scores came from are refused: other rows would put other words beside a number.
+A program of its own (`python -m harness.item_texts`, request and answer as JSON): `reports.texts` asks it, because reports
+import neither mteb nor torch. Data that are not the bytes the scores came from are refused: other rows would put other words beside a number.
 Not here: the quick benchmark's texts, which reports read themselves.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from harness.identity import folder_digest
 from harness.items import RANKING
 from harness.tasks import HUB, TaskSpec
 
-SECONDS = 180
 MARK = "item texts: "
 BETWEEN = " | "
 
@@ -38,24 +35,6 @@ class Asked:
     data: str
     """The folder that was `runtime.data`."""
     items: tuple[str, ...]
-
-
-def ask(task: Mapping[str, Any], data: Path, items: Iterable[str]) -> dict[str, str]:
-    """Texts by `split/subset/item`, from a process of its own; raises ItemTextsError."""
-    request = json.dumps(asdict(Asked(dict(task), str(data), tuple(items))))
-    command = [sys.executable, "-m", "harness.item_texts"]
-    try:
-        done = subprocess.run(
-            command, input=request, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=Path(__file__).parents[1]
-        )
-    except subprocess.TimeoutExpired:
-        raise ItemTextsError(f"loading {task.get('name')} took longer than {SECONDS} s") from None
-    answer = next((line for line in done.stdout.splitlines() if line.startswith(MARK)), None)
-    if answer is None:
-        last = done.stderr.strip().splitlines()[-1:]
-        raise ItemTextsError(f"{task.get('name')}: {' '.join(last)[:200] or f'exit code {done.returncode}'}")
-    found: dict[str, str] = json.loads(answer.removeprefix(MARK))
-    return found
 
 
 def find(asked: Asked) -> dict[str, str]:

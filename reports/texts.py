@@ -7,17 +7,25 @@ data folder that was evaluated (`--data`), by a program that loads them as mteb 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from harness.item_texts import ItemTextsError, ask
 from harness.record import RECORD_FILE, read_record
 from harness.tasks import quick
 from reports.frame import Evaluated
 
+SECONDS = 180
+MARK = "item texts: "
 Name = tuple[str, str, str]
 """Split, subset, item."""
+
+
+class NoTextsError(RuntimeError):
+    """The texts cannot be had; says why."""
 
 
 def texts_for(done: Evaluated, names: Iterable[Name], data: Path | None) -> dict[Name, str]:
@@ -29,10 +37,29 @@ def texts_for(done: Evaluated, names: Iterable[Name], data: Path | None) -> dict
         return dict.fromkeys(names, "(its words: --data DIR, the folder that was runtime.data)")
     spec = read_record(done.folder / RECORD_FILE).spec["task"]
     try:
-        found = ask(spec, data, ("/".join(name) for name in names))
-    except ItemTextsError as error:
+        found = ask(spec, data.resolve(), ("/".join(name) for name in names))
+    except NoTextsError as error:
         return dict.fromkeys(names, f"({error})")
     return {name: found.get("/".join(name), "(no such item)") for name in names}
+
+
+def ask(task: Mapping[str, Any], data: Path, items: Iterable[str]) -> dict[str, str]:
+    """Texts by `split/subset/item` from `harness.item_texts`; raises NoTextsError with what it said."""
+    request = json.dumps({"task": task, "data": str(data), "items": list(items)})
+    command = [sys.executable, "-m", "harness.item_texts"]
+    home = Path(__file__).parents[1]
+    try:
+        done = subprocess.run(
+            command, input=request, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=home
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise NoTextsError(f"loading {task.get('name')} took longer than {SECONDS} s") from None
+    answer = next((line for line in done.stdout.splitlines() if line.startswith(MARK)), None)
+    if answer is None:
+        last = done.stderr.strip().splitlines()[-1:]
+        raise NoTextsError(" ".join(last)[:200] or f"exit code {done.returncode}")
+    found: dict[str, str] = json.loads(answer.removeprefix(MARK))
+    return found
 
 
 @cache

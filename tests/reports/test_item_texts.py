@@ -8,9 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from harness.item_texts import Asked, ItemTextsError, ask, find
+from harness.item_texts import MARK, Asked, ItemTextsError, find
 from harness.tasks import Mteb, TaskSpec, plan_tasks
 from harness.tasks.prompts import PaperPrompts
+from reports import texts as asking
+from reports.texts import NoTextsError, ask
 
 
 def spec_of(task: str, root: Path, subsets: dict[str, tuple[str, ...]] | None = None) -> TaskSpec:
@@ -64,8 +66,9 @@ def test_the_program_answers_and_says_why_not(data: Path, tmp_path: Path) -> Non
     spec = spec_of("STS16", data / "mteb")
     pairs = column(data / "mteb", "sts16-sts/data/test.parquet", "sentence1", "sentence2")
 
+    assert MARK == asking.MARK
     assert ask(asdict(spec), data / "mteb", ["test/default/7"]) == {"test/default/7": " | ".join(pairs[7])}
-    with pytest.raises(ItemTextsError, match="does not exist"):
+    with pytest.raises(NoTextsError, match="does not exist"):
         ask(asdict(spec), tmp_path, ["test/default/7"])
 
 

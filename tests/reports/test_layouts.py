@@ -215,3 +215,20 @@ def test_compare_pools_seed_noise_over_the_whole_sweep(rich, reports) -> None:
     assert half is not None
     assert f"±{half:.1f} |" in out
     assert reports("compare", "reference:paper.T17:full data", "reference:paper.T17:synthetic only")[0] == 0
+
+
+def test_figure_5_has_a_column_a_length_and_what_was_published_below(builder) -> None:
+    """In the order of the suite, not of the alphabet; LongEmbed's authors print 96 and 100 for the released model."""
+    for arm, shift in (("base", 0.0), ("window", -0.5)):
+        for length, main in ((256, 0.9), (4096, 0.7)):
+            cell = SubsetScore("test", "default", ("eng-Latn",), main + shift, {"ndcg_at_1": main + shift}, 50)
+            builder.put(arm, 0, TaskScores(f"Passkey{length}", "Retrieval", "ndcg_at_1", "2.26.24", "made", (cell,)))
+    builder.write()
+    (frame,) = load(builder.store, ["quick"], with_baseline=True)
+    found = sweep_tables(frame, Evidence(frame), layout="Fig5", reference="longembed:perlength")[0]
+    rows = {row.label: [cell.value for cell in row.cells] for row in found.rows}
+
+    assert found.columns[:2] == ("256 (1)", "4096 (1)")
+    assert rows["base"][:2] == pytest.approx([90.0, 70.0])
+    assert rows["window"][:2] == pytest.approx([40.0, 20.0])
+    assert rows["Passkey: default (4k window, theta 1e4)"][:2] == [96.0, 100.0]
