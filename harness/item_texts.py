@@ -1,8 +1,8 @@
 """The words behind item names of a task, read through mteb's own loading, so that they are those that were scored.
 
 A program of its own (`python -m harness.item_texts`, request and answer as JSON): `reports.texts` asks it, because reports
-import neither mteb nor torch. Data that are not the bytes the scores came from are refused: other rows would put other words beside a number.
-Not here: the quick benchmark's texts, which reports read themselves.
+import neither mteb nor torch. Data that are not the bytes the scores came from are refused: other rows would put other words
+beside a number. Not here: the quick benchmark's texts, which reports read themselves.
 """
 
 from __future__ import annotations
