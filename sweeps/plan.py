@@ -5,7 +5,7 @@
     weak pairs ────> pretrain ───────┴─> finetune ─> evaluate (one step per task)
 
 A check for contamination reads the mix, or the weak pairs, and the texts of the suite; under `drop` and `fail` training reads
-what it lets through.
+what it lets through. An encoder may refine the mix before fine-tuning reads it.
 
 Each step is given its own narrow part of the specification: that is what lets arms share it. `pin` first replaces what is
 only named in conf/ (a folder's bytes, installed packages) by digests; both run in the parent and again in every worker, and
@@ -22,6 +22,7 @@ from typing import Any
 from generators import labelled, mined
 from generators.contamination import ContaminationSpec
 from generators.mined import MinedSpec
+from generators.refine import RefineSpec
 from harness.config import ConfigError, Problem, nearest
 from harness.identity import canonical
 from harness.instructions import TABLE, InstructionFormat
@@ -29,16 +30,17 @@ from harness.runtime import Runtime
 from harness.server import ServedModel, ServerSpec
 from harness.step import Step
 from harness.tasks import Suite, TaskSpec, plan_tasks
-from models import backbone
-from models.backbone import Backbone
+from models import adapted, backbone
+from models.adapted import Adapted, Judged
 from models.encoder import EncoderSpec, ModelSpec
 from models.pooling import PoolingError, Stated, stated
 from models.train import TrainingSpec
-from sweeps.spec import Natural, NoTraining, Pretraining, RunSpec
+from sweeps.spec import Natural, NoTraining, Pretraining, Refinement, RunSpec
 
 # Bumped by hand when the same spec would give other bytes; tests/golden/payloads.json catches a bump that was forgotten.
 VERSIONS = {
-    "synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "contamination": 1, "pretrain": 1, "finetune": 1, "evaluate": 2,
+    "synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "contamination": 1, "refine": 1, "pretrain": 1, "finetune": 1,
+    "evaluate": 2,
 }  # fmt: skip
 
 
@@ -58,6 +60,15 @@ class CheckSpec:
     search: ContaminationSpec
     tasks: tuple[TaskSpec, ...]
     """Without their instructions: what an encoder is told about a task changes none of its texts."""
+
+
+@dataclass(frozen=True)
+class RefiningSpec:
+    """What an encoder does to the pairs it reads."""
+
+    encoder: EncoderSpec
+    instruction: InstructionFormat
+    how: RefineSpec
 
 
 def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
@@ -86,10 +97,11 @@ def survey(spec: RunSpec, runtime: Runtime) -> Survey:
     needs: list[Problem] = []
     model, natural, pretrain = spec.model, spec.natural, spec.pretrain
     if isinstance(model, ServedModel):
-        wrong += _untrainable(spec)
+        wrong += _untrainable(spec, "model.kind is server")
         needs += _unserved(model, runtime)
     else:
         try:
+            wrong += _untrainable(spec, "model.backbone.kind is peft") if isinstance(model.backbone, Adapted) else ()
             wrong += _type_problems(model)
             model = _pin_model(model, runtime)
         except backbone.BackboneError as error:
@@ -100,6 +112,7 @@ def survey(spec: RunSpec, runtime: Runtime) -> Survey:
             wrong.append(
                 Problem("model.pooling", "is stated by the model's folder, which is not here; choose another, or bring it")
             )
+    refine = _survey_refinement(spec, runtime, needs, wrong)
     try:
         if "natural" in spec.data.roles and not isinstance(spec.finetune, NoTraining):
             natural = _pin_pairs(natural, runtime)
@@ -114,13 +127,25 @@ def survey(spec: RunSpec, runtime: Runtime) -> Survey:
         tasks_of(spec.eval, runtime)
     except ConfigError as error:
         wrong += error.problems
-    return Survey(replace(spec, model=model, natural=natural, pretrain=pretrain), tuple(wrong), tuple(needs))
+    return Survey(replace(spec, model=model, natural=natural, refine=refine, pretrain=pretrain), tuple(wrong), tuple(needs))
+
+
+def _survey_refinement(spec: RunSpec, runtime: Runtime, needs: list[Problem], wrong: list[Problem]) -> Refinement | NoTraining:
+    if isinstance(spec.refine, NoTraining) or isinstance(spec.finetune, NoTraining):
+        return spec.refine
+    try:
+        return replace(spec.refine, model=_pin_model(spec.refine.model, runtime))
+    except backbone.BackboneError as error:
+        needs.append(Problem("refine.model.backbone", str(error)))
+    except PoolingError as error:
+        wrong.append(Problem("refine.model.pooling", str(error)))
+    return spec.refine
 
 
 def _pin_model(model: ModelSpec, runtime: Runtime) -> ModelSpec:
     model = replace(model, backbone=_pin_backbone(model.backbone, runtime))
     if isinstance(model.pooling, Stated):
-        model = replace(model, pooling=stated(backbone.locate(model.backbone, runtime.models)))
+        model = replace(model, pooling=stated(adapted.own_folder(model.backbone, runtime.models)))
     return model
 
 
@@ -130,10 +155,10 @@ def _unserved(model: ServedModel, runtime: Runtime) -> Iterator[Problem]:
         yield Problem("runtime.endpoints", f"has no server for model.name {model.name!r}; say where it answers: {remedy}")
 
 
-def _untrainable(spec: RunSpec) -> Iterator[Problem]:
+def _untrainable(spec: RunSpec, why: str) -> Iterator[Problem]:
     for stage in ("pretrain", "finetune"):
         if not isinstance(getattr(spec, stage), NoTraining):
-            yield Problem(stage, f"model.kind is server, which cannot be trained; choose {stage}=none")
+            yield Problem(stage, f"{why}, which cannot be trained; choose {stage}=none")
 
 
 def _type_problems(model: ModelSpec) -> Iterator[Problem]:
@@ -160,13 +185,13 @@ def _pin_pairs(spec: Natural, runtime: Runtime) -> Natural:
     return pinned
 
 
-def _pin_backbone(spec: Backbone, runtime: Runtime) -> Backbone:
+def _pin_backbone(spec: Judged, runtime: Runtime) -> Judged:
     key = (canonical(spec), runtime.models)
     if key not in _pinned:
-        pinned = backbone.pin(spec, runtime.models)
-        backbone.locate(pinned, runtime.models)
+        pinned = adapted.pin(spec, runtime.models)
+        adapted.locate(pinned, runtime.models)
         _pinned[key] = pinned
-    found: Backbone = _pinned[key]
+    found: Judged = _pinned[key]
     return found
 
 
@@ -186,6 +211,11 @@ def plan(spec: RunSpec, runtime: Runtime) -> dict[str, Step]:
             )
         steps["mix"] = _step("mix", spec.data, pools)
         pairs = _checked(spec, runtime, "mix", steps)
+        if isinstance(spec.refine, Refinement):
+            by = spec.refine.model
+            pairs = steps["refine"] = _step(
+                "refine", RefiningSpec(by.encoder(), by.instruction, spec.refine.how), {"pairs": pairs}
+            )
         steps["finetune"] = checkpoints["finetune"] = _step("finetune", _finetuning(spec), {"pairs": pairs, **checkpoints})
     for judged in _judged(spec, runtime):
         name = judged.task.name
@@ -246,6 +276,7 @@ def _pairs_step(spec: Natural, label: str) -> Step:
 def _pretraining(spec: RunSpec, stage: Pretraining) -> TrainingSpec:
     model = spec.model
     assert isinstance(model, ModelSpec)  # noqa: S101 - `pin` refused to train anything else
+    assert not isinstance(model.backbone, Adapted)  # noqa: S101 - the same
     return TrainingSpec(
         model.backbone, stage.pooling, model.attention, stage.adapter, stage.instruction, model.max_length, model.dtype,
         stage.train, stage.seed, model.positions,
@@ -255,6 +286,7 @@ def _pretraining(spec: RunSpec, stage: Pretraining) -> TrainingSpec:
 def _finetuning(spec: RunSpec) -> TrainingSpec:
     model = spec.model
     assert isinstance(model, ModelSpec)  # noqa: S101 - `pin` refused to train anything else
+    assert not isinstance(model.backbone, Adapted)  # noqa: S101 - the same
     assert not isinstance(model.pooling, Stated)  # noqa: S101 - `pin` replaced it
     assert not isinstance(spec.finetune, NoTraining)  # noqa: S101 - for the type checker: the caller looked
     return TrainingSpec(

@@ -17,6 +17,7 @@ from generators.contamination import ContaminationSpec
 from generators.labelled import LabelledSpec
 from generators.mined import MinedSpec
 from generators.mixture import MixSpec
+from generators.refine import RefineSpec
 from generators.synthesize import SynthesizeSpec
 from harness.config import decode
 from harness.instructions import InstructionFormat
@@ -57,6 +58,16 @@ class Pretraining:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """An encoder looks at the mix before training does."""
+
+    kind: Literal["encoder"]
+    model: ModelSpec
+    """Any model; its adapter plays no part."""
+    how: RefineSpec
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """Everything that decides the scores of one run."""
 
@@ -66,6 +77,7 @@ class RunSpec:
     natural: Natural
     """What stands for labelled data in the mix."""
     data: MixSpec
+    refine: Annotated[Refinement | NoTraining, BY_KIND]
     model: Annotated[ModelSpec | ServedModel, BY_KIND]
     """A backbone of ours to train and judge, or a model behind a server, judged only."""
     pretrain: Annotated[Pretraining | NoTraining, BY_KIND]

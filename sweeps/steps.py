@@ -18,7 +18,7 @@ from harness.runtime import EMBEDDINGS
 from harness.server import ServerEncoder, ServerSpec
 from harness.step import Body, Step, Work
 from models.resident import Resident
-from sweeps.plan import CheckSpec, EvaluateSpec, sources
+from sweeps.plan import CheckSpec, EvaluateSpec, RefiningSpec, sources
 
 if TYPE_CHECKING:
     from generators.labelled import LabelledSpec
@@ -72,6 +72,16 @@ def check_pairs(spec: CheckSpec, work: Work) -> None:
     inspect(spec.search, work.inputs["pairs"] / PAIRS, items, work.out, work.report, work.measured)
 
 
+def refine_pairs(spec: RefiningSpec, work: Work) -> None:
+    """The training examples as an encoder leaves them."""
+    from generators.refine import refine
+
+    _use_threads(work)
+    encoder = _encoder(spec.encoder, (), work)
+    folders = work.out, work.scratch
+    refine(spec.how, spec.instruction, work.inputs["pairs"] / PAIRS, encoder, folders, work.report, work.measured)
+
+
 def train_weights(spec: TrainingSpec, work: Work) -> None:
     """Pre-training and fine-tuning: the same loop on other specs."""
     from models.progress import Resume
@@ -103,6 +113,7 @@ BODIES: Mapping[str, Body] = {
     "labelled": gather_pairs,
     "mix": mix_pairs,
     "contamination": check_pairs,
+    "refine": refine_pairs,
     "pretrain": train_weights,
     "finetune": train_weights,
     "evaluate": evaluate_task,
