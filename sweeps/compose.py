@@ -46,14 +46,19 @@ def composing(conf: Path) -> Iterator[None]:
 
 def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Problem]]:
     """Overrides in Hydra's grammar; what does not parse becomes a problem."""
-    parser = OverridesParser.create()
     parsed, problems = [], []
     for text in overrides:
         try:
-            parsed.append(parser.parse_override(text))
+            parsed.append(_parsed(text))
         except HydraException as error:
             problems.append(Problem(text, f"is not an override: {str(error).splitlines()[0]}"))
     return parsed, problems
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Override:
+    """Most overrides stand in many arms; each is parsed once."""
+    return OverridesParser.create().parse_override(text)
 
 
 def key_of(text: str) -> str:

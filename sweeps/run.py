@@ -251,12 +251,15 @@ def _told(overrides: Sequence[str]) -> tuple[str, ...]:
 
 def stale_steps(planned: Planned) -> list[str]:
     """Messages about finished steps that must not be used: corrupt records, or inputs rebuilt to other bytes."""
-    messages = {}
-    for _, steps, _ in planned.runs:
-        for step in steps.values():
-            if step.key not in messages and planned.store.done(step):
-                try:
-                    planned.store.fresh(step)
-                except RecordError as error:
-                    messages[step.key] = str(error)
-    return list(messages.values())
+    unique = {step.key: step for _, steps, _ in planned.runs for step in steps.values()}
+    messages = []
+    for step in unique.values():
+        if not planned.store.done(step):
+            continue
+        try:
+            planned.store.fresh(step)
+        except FileNotFoundError:
+            continue  # a collection took it this moment: it is built again
+        except RecordError as error:
+            messages.append(str(error))
+    return messages
