@@ -1,6 +1,8 @@
 """Line 7.5: the quickstart's baseline beats the backbone it was trained from; whatever else moved is printed as it fell.
 
-python -m tests.acceptance.trained [STORE]        a store that has the quickstart spares its training
+    python -m tests.acceptance.trained [STORE]
+
+A store that has the quickstart already spares its training.
 """
 
 from __future__ import annotations
