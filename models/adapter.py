@@ -134,17 +134,25 @@ def restore_adapter(model: nn.Module, checkpoint: Path) -> nn.Module:
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
     data = json.loads((checkpoint / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    tensors = _read_tensors(checkpoint / ADAPTER_WEIGHTS)
+    tensors = _without_head(_read_tensors(checkpoint / ADAPTER_WEIGHTS), model)
     with seeded(0):  # peft draws an initialisation that the tensors replace
         wrapped: nn.Module = PeftModel(model, LoraConfig.from_peft_type(**data), adapter_name="default")
     result = set_peft_model_state_dict(wrapped, tensors)
-    missing = [name for name in result.missing_keys if "lora_" in name]
+    missing = [name for name in result.missing_keys if "lora_" in name or "modules_to_save" in name]
     if missing or result.unexpected_keys:
         raise CheckpointError(
             f"{checkpoint}: {len(missing)} adapter tensors missing and {len(result.unexpected_keys)} unexpected for this "
             f"backbone, such as {[*missing, *result.unexpected_keys][0]}"
         )
     return wrapped.requires_grad_(requires_grad=False).eval()
+
+
+def _without_head(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Names as the bare backbone has them: published adapters are often trained on it inside a model with a head."""
+    inside = f"base_model.model.{getattr(model, 'base_model_prefix', '')}."
+    if not all(name.startswith(inside) for name in tensors):
+        return tensors
+    return {name.replace(inside, "base_model.model.", 1): value for name, value in tensors.items()}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

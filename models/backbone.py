@@ -87,7 +87,7 @@ def locate(backbone: Backbone, models_root: str | None) -> Path:
     Raises BackboneError if it is not there, not safetensors, or holds other bytes than the spec names. `settings` that nobody
     pinned are taken as they lie there.
     """
-    folder = _folder(backbone, models_root)
+    folder = folder_of(backbone, models_root)
     if isinstance(backbone, Hub):
         return folder
     if backbone.sha256 == AUTO:
@@ -95,13 +95,14 @@ def locate(backbone: Backbone, models_root: str | None) -> Path:
             f"backbone.sha256: {AUTO!r} stands for a digest that is written when a run is planned; "
             "call models.backbone.pin first"
         )
-    _refuse_other("sha256", weight_files(folder), weights_digest(folder), backbone.sha256)
+    refuse_other("sha256", weight_files(folder), weights_digest(folder), backbone.sha256)
     if backbone.settings != AUTO:
-        _refuse_other("settings", settings_files(folder), settings_digest(folder), backbone.settings)
+        refuse_other("settings", settings_files(folder), settings_digest(folder), backbone.settings)
     return folder
 
 
-def _refuse_other(key: str, files: list[Path], found: str, asked: str) -> None:
+def refuse_other(key: str, files: list[Path], found: str, asked: str) -> None:
+    """Raises BackboneError unless a digest is the one the spec names under `backbone.<key>`."""
     if found != asked:
         raise BackboneError(
             f"backbone.{key}: {', '.join(map(str, files))} has SHA-256 {found}, the spec says {asked}; the file is corrupt or "
@@ -113,7 +114,7 @@ def pin(backbone: Backbone, models_root: str | None) -> Backbone:
     """The same backbone with digests of what lies there now in place of `auto`; others come back unchanged."""
     if isinstance(backbone, Hub) or AUTO not in (backbone.sha256, backbone.settings):
         return backbone
-    folder = _folder(backbone, models_root)
+    folder = folder_of(backbone, models_root)
     return replace(
         backbone,
         sha256=weights_digest(folder) if backbone.sha256 == AUTO else backbone.sha256,
@@ -137,7 +138,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the one weights file, or of the names and digests of several."""
-    digests = {path.name: _once(path) for path in weight_files(folder)}
+    digests = {path.name: digest_once(path) for path in weight_files(folder)}
     return next(iter(digests.values())) if len(digests) == 1 else combine_digests(digests)
 
 
@@ -148,23 +149,23 @@ def settings_files(folder: Path) -> list[Path]:
 
 def settings_digest(folder: Path) -> str:
     """One SHA-256 for everything beside the weights that decides a vector: positions, norms, activation, tokens."""
-    return combine_digests({path.name: _once(path) for path in settings_files(folder)})
+    return combine_digests({path.name: digest_once(path) for path in settings_files(folder)})
 
 
 def files_digest(folder: Path) -> str:
     """`folder_digest` of a folder that nobody writes to: large files are read once per process."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return combine_digests({path.relative_to(folder).as_posix(): _once(path) for path in files})
+    return combine_digests({path.relative_to(folder).as_posix(): digest_once(path) for path in files})
 
 
-def _once(path: Path) -> str:
+def digest_once(path: Path) -> str:
+    """SHA-256 of a file that nobody writes to: an arm on a resident base does not wait for gigabytes to be read again."""
     stat = path.stat()
     return _digest(path, stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _digest(path: Path, _size: int, _modified: int) -> str:
-    """Read once per process: an arm on a resident base does not wait for gigabytes to be read again."""
     return file_digest(path)
 
 
@@ -179,21 +180,22 @@ def read_config(folder: Path) -> dict[str, Any]:
     return dict(data)
 
 
-def _folder(backbone: Backbone, models_root: str | None) -> Path:
+def folder_of(backbone: Backbone, models_root: str | None, holds: str = "config.json") -> Path:
+    """Where a backbone's files lie, downloaded if need be; raises BackboneError unless the file `holds` is there."""
     if isinstance(backbone, Shipped):
         folder = Path(__file__).parent / backbone.name / "weights"
         remedy = f"backbone.name: nothing of that name ships with us; known: {', '.join(_shipped()) or 'none'}"
     elif isinstance(backbone, Package):
         return _package_folder(backbone)
     elif isinstance(backbone, Hub):
-        return _hub_folder(backbone, models_root)
+        return _hub_folder(backbone, models_root, holds)
     elif models_root is None:
         raise BackboneError(f"backbone.name: {backbone.name!r} is a local folder; say where with runtime.models=DIR")
     else:
         folder = Path(models_root).expanduser() / backbone.name
         remedy = "backbone.name: put the model there, or change runtime.models"
-    if not (folder / "config.json").is_file():
-        raise BackboneError(f"{remedy} ({folder / 'config.json'} does not exist)")
+    if not (folder / holds).is_file():
+        raise BackboneError(f"{remedy} ({folder / holds} does not exist)")
     return folder
 
 
@@ -218,10 +220,10 @@ def _package_folder(backbone: Package) -> Path:
     return found[0]
 
 
-def _hub_folder(backbone: Hub, models_root: str | None) -> Path:
+def _hub_folder(backbone: Hub, models_root: str | None, holds: str) -> Path:
     if models_root is not None:
         local = Path(models_root).expanduser() / backbone.id
-        if (local / "config.json").is_file():
+        if (local / holds).is_file():
             return local
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -19,8 +19,9 @@ from annotated_types import Ge, Gt
 from harness.encoder import EncodeCounts
 from harness.identity import file_digest, fingerprint
 from harness.instructions import InstructionFormat
+from models.adapted import Judged, locate
 from models.adapter import Adapter
-from models.backbone import Backbone, BackboneError, files_digest, locate, read_config, weights_digest
+from models.backbone import BackboneError, files_digest, read_config, weights_digest
 from models.network import AS_CONFIGURED, Attention, Dtype, Network, Positions, load_model, pad_id, plan_buckets
 from models.pooling import Pooling, PoolingChoice
 from models.resident import Resident
@@ -39,7 +40,7 @@ PROBE_COUNTS = (1, 2, 5, 12, 30, 75)  # times the probe is repeated: lengths ove
 class EncoderSpec:
     """All that decides what vector a text gets from given weights."""
 
-    backbone: Backbone
+    backbone: Judged
     pooling: Pooling
     attention: Attention
     max_length: Annotated[int, Ge(4)]
@@ -58,7 +59,7 @@ class ModelSpec:
     """One `conf/model/<name>.yaml`: a backbone with its habits."""
 
     kind: Literal["local"]
-    backbone: Backbone
+    backbone: Judged
     pooling: PoolingChoice
     attention: Attention
     adapter: Adapter
@@ -149,7 +150,7 @@ def load_encoder(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: st
 
     Raises BackboneError, CheckpointError or TokenizerError if something is missing, corrupt or does not fit.
     """
-    folder, device = _checked(spec, models_root), resolve_device(device)
+    folder, checkpoints, device = *_checked(spec, checkpoints, models_root), resolve_device(device)
     model = load_model(folder, spec.attention, spec.dtype, checkpoints, device, merge_last=False, positions=spec.positions)
     return _over(model, spec, folder, checkpoints, device)
 
@@ -159,16 +160,17 @@ def resident_encoder(
     spec: EncoderSpec, checkpoints: Sequence[Path], models_root: str | None, device: str, resident: Resident
 ) -> Iterator[TorchEncoder]:
     """The same encoder, bit for bit, lying on a base that stays loaded; it may be used until the end of the block."""
-    folder, device = _checked(spec, models_root), resolve_device(device)
+    folder, checkpoints, device = *_checked(spec, checkpoints, models_root), resolve_device(device)
     base = resident.with_checkpoints(folder, spec.attention, spec.dtype, checkpoints, device, spec.positions)
     with base as model:
         yield _over(model, spec, folder, checkpoints, device)
 
 
-def _checked(spec: EncoderSpec, models_root: str | None) -> Path:
-    folder = locate(spec.backbone, models_root)
+def _checked(spec: EncoderSpec, checkpoints: Sequence[Path], models_root: str | None) -> tuple[Path, list[Path]]:
+    """The folder of the weights, and everything that lies on them."""
+    folder, published = locate(spec.backbone, models_root)
     check_length(folder, spec.max_length)
-    return folder
+    return folder, [*published, *checkpoints]
 
 
 def _over(model: nn.Module, spec: EncoderSpec, folder: Path, checkpoints: Sequence[Path], device: str) -> TorchEncoder:

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.adapted import Adapted
 from models.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter
 from models.backbone import TOKENIZER_FILES, locate
 from models.encoder import EncoderSpec
@@ -120,6 +121,8 @@ def encoder_of(trained: Trained) -> EncoderSpec:
 
 def _portable(spec: EncoderSpec, models_root: str | None) -> Path:
     """The backbone's folder, if the attention is what the architecture does by itself."""
+    if isinstance(spec.backbone, Adapted):
+        raise ExportError("export: a published adapter was judged, not trained; it is exported already")
     folder = locate(spec.backbone, models_root)
     own = "causal" if is_decoder(folder) else "bidirectional"
     if spec.attention not in ("native", own):

@@ -24,6 +24,7 @@ HABITS = {  # backbone: pooling, adapter, instruction, maximum length
     "llama2_7b": ("last_token", "lora", "natural", 512),
     "e5_mistral_instruct": ("last_token", "none", "natural", 512),
     "me5_large_instruct": ("mean", "none", "natural", 512),
+    "peft": ("last_token", "none", "natural", 512),
 }
 
 
