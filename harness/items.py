@@ -125,13 +125,15 @@ class CellItems:
 
 
 def cells(table: pa.Table) -> Iterator[CellItems]:
-    """The (split, subset) cells of a table in order of first appearance."""
-    import pyarrow.compute as pc
+    """The (split, subset) cells of a table in order of first appearance; no group_by, whose import alone takes 0.3 s."""
+    import pyarrow as pa
 
-    keys = table.select(["split", "subset"]).group_by(["split", "subset"], use_threads=False).aggregate([])
-    for split, subset in zip(keys["split"].to_pylist(), keys["subset"].to_pylist(), strict=True):
-        mask = pc.and_(pc.equal(table["split"], split), pc.equal(table["subset"], subset))
-        yield CellItems(table.filter(mask), (split, subset))
+    split, subset = (table[name].combine_chunks().dictionary_encode() for name in ("split", "subset"))
+    codes = split.indices.to_numpy().astype(np.int64) * max(len(subset.dictionary), 1) + subset.indices.to_numpy()
+    found, first = np.unique(codes, return_index=True)
+    for code, row in sorted(zip(found.tolist(), first.tolist(), strict=True), key=lambda pair: pair[1]):
+        part = table if len(found) == 1 else table.filter(pa.array(codes == code))
+        yield CellItems(part, (split[row].as_py(), subset[row].as_py()))
 
 
 def main_from_items(task_type: str, main_metric: str, table: pa.Table) -> dict[Cell, float]:

@@ -51,11 +51,14 @@ def scores(arguments: argparse.Namespace) -> int:
 def table(arguments: argparse.Namespace) -> int:
     """The tables of every sweep named."""
     from reports.effects import Evidence
+    from reports.parts_cache import cache_of
     from reports.tables import sweep_tables
 
     tables = []
     for frame in load(arguments.store, arguments.runs, with_baseline=True):
-        tables += sweep_tables(frame, Evidence(frame), layout=arguments.layout, reference=arguments.reference)
+        evidence = Evidence(frame, cache=cache_of(frame))
+        tables += sweep_tables(frame, evidence, layout=arguments.layout, reference=arguments.reference)
+        evidence.cache.save()
     sys.stdout.write(formatted(tables, arguments.format))
     return 0
 
@@ -77,16 +80,18 @@ def html(arguments: argparse.Namespace) -> int:
     from reports.effects import Evidence, find
     from reports.html import page
     from reports.layouts import columns_of
+    from reports.parts_cache import cache_of
     from reports.tables import sweep_tables
     from reports.verdict import verdict
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     for frame in load(arguments.store, arguments.runs, with_baseline=True):
-        evidence = Evidence(frame)
+        evidence = Evidence(frame, cache=cache_of(frame))
         findings = find(evidence, columns_of(frame, frame.sweep.table))
         path = arguments.out / f"{frame.sweep.name}.html"
         text = page(frame, sweep_tables(frame, evidence), findings, verdict(frame, findings))
         path.write_text(text, encoding="utf-8")
+        evidence.cache.save()
         print(f"wrote {path}")
     return 0
 

@@ -23,6 +23,7 @@ from reports.frame import Evaluated, Frame, Run
 from reports.influence import Array
 from reports.load import checked_bytes
 from reports.means import CellKey, Column
+from reports.parts_cache import PartsCache, key_of
 from reports.statistics import (
     ALPHA,
     MIN_TASKS,
@@ -56,6 +57,7 @@ class Evidence:
     frame: Frame
     noise: Frame | None = None
     """Where seed noise is pooled, if not over the arms of `frame`: the sweep that a pair of arms was taken from."""
+    cache: PartsCache = field(default_factory=lambda: PartsCache(None))
     _units: dict[tuple[str, str], Mapping[tuple[str, str], tuple[Units, ...]] | Untestable] = field(default_factory=dict)
     _scores: dict[tuple[str, str, int | None], float | None] = field(default_factory=dict)
     _parts: dict[tuple[str, str, CellKey, str, tuple[int | None, ...]], tuple[Parts, ...] | Untestable] = field(
@@ -91,8 +93,25 @@ class Evidence:
         """Mean squares of the paired differences of one cell, one per sampled factor; runs are in seed order."""
         key = (mine[0].arm, theirs[0].arm, cell, metric, tuple(run.seed for run in mine))
         if key not in self._parts:
-            self._parts[key] = self._differences(cell, metric, mine, theirs)
+            self._parts[key] = self._known_or_computed(cell, metric, mine, theirs)
         return self._parts[key]
+
+    def _known_or_computed(
+        self, cell: CellKey, metric: str, mine: tuple[Run, ...], theirs: tuple[Run, ...]
+    ) -> tuple[Parts, ...] | Untestable:
+        sides = [[run.tasks[cell.task] for run in runs] for runs in (mine, theirs)]
+        scores = sides[0][0].scores
+        digests = [[done.items_digest for done in side] for side in sides]
+        if not all(digest for side in digests for digest in side):
+            return self._differences(cell, metric, mine, theirs)
+        named = (cell.task, cell.split, cell.subset, scores.task_type, metric or scores.main_metric)
+        key = key_of(named, *digests)
+        if key not in self.cache.known:
+            found = self._differences(cell, metric, mine, theirs)
+            if isinstance(found, Untestable):
+                return found
+            self.cache.put(key, found)
+        return self.cache.known[key]
 
     def _differences(
         self, cell: CellKey, metric: str, mine: tuple[Run, ...], theirs: tuple[Run, ...]
@@ -109,7 +128,7 @@ class Evidence:
                 sides[-1].append(found[cell.split, cell.subset])
         first = sides[0][0]
         for units in (*sides[0], *sides[1]):
-            if [(u.kind, u.names) for u in units] != [(u.kind, u.names) for u in first]:
+            if len(units) != len(first) or not all(a.pairs_with(b) for a, b in zip(units, first, strict=True)):
                 return Untestable(f"{cell.task}: arms or seeds were scored on different items, so nothing can be paired")
         return tuple(parts_of(POINTS * (_stack(sides[0], index) - _stack(sides[1], index))) for index in range(len(first)))
 

@@ -26,6 +26,10 @@ class Units:
     names: tuple[str, ...]
     values: Array
 
+    def pairs_with(self, other: Units) -> bool:
+        """Whether both are the same units in the same order."""
+        return self.kind == other.kind and (self.names is other.names or self.names == other.names)
+
 
 def units_of(task_type: str, main_metric: str, cell: CellItems) -> tuple[Units, ...]:
     """The sampled factors of one cell's main score; raises ItemError where items give no influence for it."""
@@ -47,10 +51,31 @@ def units_of(task_type: str, main_metric: str, cell: CellItems) -> tuple[Units, 
     return known[task_type, main_metric](cell)
 
 
+_known: dict[tuple[bytes | int, ...], tuple[str, ...]] = {}
+
+
+def _named(name: str, cell: CellItems) -> tuple[tuple[str, ...], Array]:
+    """A field that has one value per item: names and values. The runs of a task share one tuple of names.
+
+    Decoding two thousand names costs more than everything else that is done with an item; their bytes are compared instead.
+    """
+    rows = cell.rows(name)
+    column = rows["item"].combine_chunks()
+    buffers = (bytes(part) for part in column.buffers() if part is not None)
+    key: tuple[bytes | int, ...] = (len(column), *buffers) if column.offset == 0 else ()
+    if not key or key not in _known:
+        names = tuple(column.to_pylist())
+        if len(set(names)) < len(names):
+            raise ItemError(f"{cell.cell}: items of {name!r} are not named apart")
+        if not key:
+            return names, np.asarray(rows["value"].to_numpy(), dtype=np.float64)
+        _known[key] = names
+    return _known[key], np.asarray(rows["value"].to_numpy(), dtype=np.float64)
+
+
 def _means(name: str, cell: CellItems) -> Units:
-    found = cell.by_item(name)
-    values = np.array(list(found.values()), dtype=np.float64)
-    return Units("item", tuple(found), influence.of_mean(values))
+    names, values = _named(name, cell)
+    return Units("item", names, influence.of_mean(values))
 
 
 def _ranking(main: str, cell: CellItems) -> Units:
@@ -65,18 +90,17 @@ def _ranking(main: str, cell: CellItems) -> Units:
 
 
 def _sts(cell: CellItems) -> tuple[Units, ...]:
-    gold = cell.by_item("gold")
-    return (Units("item", tuple(gold), influence.of_spearman(cell.values("similarity"), np.array(list(gold.values())))),)
+    names, gold = _named("gold", cell)
+    return (Units("item", names, influence.of_spearman(cell.values("similarity"), gold)),)
 
 
 def _pairs(cell: CellItems) -> tuple[Units, ...]:
     """The similarity with the highest AP, as mteb's max_ap chooses it."""
-    gold = cell.by_item("gold")
-    labels = np.array(list(gold.values()))
+    names, labels = _named("gold", cell)
     best = max(
         (cell.values(name) * sign for name, sign in DIRECTIONS.items()), key=lambda scores: average_precision(scores, labels)
     )
-    return (Units("item", tuple(gold), influence.of_average_precision(best, labels)),)
+    return (Units("item", names, influence.of_average_precision(best, labels)),)
 
 
 def average_precision(scores: Array, gold: Array) -> float:
@@ -96,12 +120,11 @@ def _experiments(name: str, cell: CellItems) -> tuple[Units, ...]:
 
 
 def _classified_f1(cell: CellItems) -> tuple[Units, ...]:
-    gold = cell.by_item("gold")
-    labels = np.array(list(gold.values()))
+    names, labels = _named("gold", cell)
     runs = [values for _, values in cell.by_repeat("predicted")]
     by_item = np.mean([influence.of_macro_f1(labels, run) for run in runs], axis=0)
     whole = np.array([macro_f1(labels, run) for run in runs])
-    return (Units("item", tuple(gold), by_item), _by_experiment(whole))
+    return (Units("item", names, by_item), _by_experiment(whole))
 
 
 def macro_f1(gold: Array, predicted: Array) -> float:
@@ -132,6 +155,5 @@ def _samples(name: str, cell: CellItems) -> Units:
 
 
 def _bitext(cell: CellItems) -> tuple[Units, ...]:
-    gold = cell.by_item("gold")
-    values = influence.of_weighted_f1(np.array(list(gold.values())), cell.values("predicted"))
-    return (Units("item", tuple(gold), values),)
+    names, gold = _named("gold", cell)
+    return (Units("item", names, influence.of_weighted_f1(gold, cell.values("predicted"))),)
