@@ -60,8 +60,10 @@ def _decode(core: Any, ids: Tensor, lengths: Tensor, rows: Tensor, place: Tensor
     half = core.layers[0].self_attn.head_dim // 2
     cos, sin = (part[..., :half].unsqueeze(2) for part in core.rotary_emb(x, torch.arange(ids.shape[1]).unsqueeze(0)))
     keys = torch.arange(ids.shape[1], device=ids.device)
-    if getattr(config, "is_causal", True):
-        bias: Tensor | None = _bias(keys.unsqueeze(0) > keys.unsqueeze(1), x.dtype).unsqueeze(0)
+    causal = getattr(config, "is_causal", True)
+    by_kernel = causal and _has_causal_kernel(ids)
+    if causal:
+        bias = None if by_kernel else _bias(keys.unsqueeze(0) > keys.unsqueeze(1), x.dtype).unsqueeze(0)
         pruned = _bias(keys > place.unsqueeze(1), x.dtype).unsqueeze(1) if place is not None else None
     else:
         bias = pruned = _padding(keys, lengths, x.dtype)
@@ -69,16 +71,23 @@ def _decode(core: Any, ids: Tensor, lengths: Tensor, rows: Tensor, place: Tensor
         at = place if number == len(core.layers) else None
         inner = _rms(layer.input_layernorm, x)
         x = x if at is None else x[rows, at].unsqueeze(1)
-        x = x + _rotary_attention(layer.self_attn, inner, cos, sin, bias if at is None else pruned, rows, at)
+        here = bias if at is None else pruned
+        x = x + _rotary_attention(layer.self_attn, inner, cos, sin, here, rows, at, causal=by_kernel and at is None)
         inner = _rms(layer.post_attention_layernorm, x)
         gated = layer.mlp.act_fn(_linear(layer.mlp.gate_proj, inner)) * _linear(layer.mlp.up_proj, inner)
         x = x + _linear(layer.mlp.down_proj, gated)
     return _rms(core.norm, x)
 
 
+def _has_causal_kernel(ids: Tensor) -> bool:
+    """On a GPU. Padding stands on the right: no real token sees any of it, and no other bias is needed."""
+    return ids.device.type != "cpu"
+
+
 def _rotary_attention(
-    module: Any, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None, rows: Tensor, at: Tensor | None
-) -> Tensor:
+    module: Any, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None, rows: Tensor, at: Tensor | None,
+    *, causal: bool,
+) -> Tensor:  # fmt: skip
     """A decoder's self-attention; with `at`, queries are asked at one position a row."""
     asking = x if at is None else x[rows, at].unsqueeze(1)
     query = _heads(_linear(module.q_proj, asking), module.head_dim)
@@ -87,7 +96,7 @@ def _rotary_attention(
     if hasattr(module, "q_norm"):
         query, key = _rms(module.q_norm, query), _rms(module.k_norm, key)
     turn = (cos, sin) if at is None else (cos[0, at].unsqueeze(1), sin[0, at].unsqueeze(1))
-    mixed = attention(rotate(query, *turn), rotate(key, cos, sin), value, bias, module.scaling)
+    mixed = attention(rotate(query, *turn), rotate(key, cos, sin), value, bias, module.scaling, causal=causal)
     return _linear(module.o_proj, mixed.flatten(2))
 
 

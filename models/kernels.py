@@ -176,13 +176,23 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return found
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float, *, causal: bool = False) -> Tensor:
     """Softmax attention with grouped heads: query (rows, m, heads, d), key and value (rows, t, groups, d) -> like query.
 
-    `bias` (rows or 1, m or 1, t) is added to the scores of every head; None: all keys count.
+    `bias` (rows or 1, m or 1, t) is added to the scores of every head; None: all keys count, or with `causal` those up to a
+    token itself, by the kernel that never holds a score of every pair.
     """
     rows, m, heads, d = query.shape
     t, groups = key.shape[1], key.shape[2]
+    if causal:
+        stock = scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), scale=scale, is_causal=True,
+            enable_gqa=heads != groups,
+        )  # fmt: skip
+        return stock.transpose(1, 2)
+    if query.device.type != "cpu" and heads != groups:  # no kernel of a GPU takes both a bias and grouped heads
+        key, value = (part.repeat_interleave(heads // groups, dim=2) for part in (key, value))
+        groups = heads
     if query.device.type != "cpu" or t > PLAIN_ATTENTION_TOKENS:
         stock = scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), scale=scale, enable_gqa=heads != groups,

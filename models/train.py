@@ -153,7 +153,7 @@ def _loop(
         rate = learning_rate(plan, step)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        value, correct = _gradients(spec, network, rows, chunks, batch)
+        value, correct = gradients(spec, network, rows, chunks, batch)
         norm = clip(parameters, plan.max_grad_norm)
         _refuse_divergence(step, value, norm, [examples[i] for i in chosen], resume)
         optimizer.step()
@@ -186,7 +186,7 @@ def _summary(progress: Progress, network: Network, pairs: int) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _gradients(
+def gradients(
     spec: TrainingSpec, network: Network, rows: Sequence[list[int]], chunks: Sequence[list[int]], batch: Batch
 ) -> tuple[float, float]:
     """Put the batch's gradients into the parameters; returns the loss and the share of queries answered right."""

@@ -60,6 +60,20 @@ def test_fused_equals_stock(family: str, pooling: Any, adapter: Any, kind: str, 
     assert_same(both(models_root / family, kind, pooling, adapter, torch.float32), 1e-6, 1e-5)
 
 
+@pytest.mark.parametrize("pooling", [LastToken("last_token"), Mean("mean")], ids=lambda p: p.kind)
+@pytest.mark.parametrize("decoder", ["mistral", "llama", "qwen3"])
+def test_the_causal_kernel_of_a_gpu_gives_the_same(
+    decoder: str, pooling: Any, models_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same branch on a CPU, where the kernel exists too."""
+    used: list[bool] = []
+    monkeypatch.setattr(fused, "_has_causal_kernel", lambda ids: not used.append(True))
+    found = both(models_root / decoder, "native", pooling, Lora("lora", 4, 8, 0.0, "all-linear"), torch.float32)
+
+    assert used
+    assert_same(found, 1e-6, 1e-5)
+
+
 def test_premise_these_families_are_fused_and_gemma_is_not(family: str, models_root: Path) -> None:
     model = load_model(models_root / family, "native", "float32", [], "cpu", merge_last=False)
     found = fused.embed(model, POOLINGS[1], torch.tensor([[1, 5, 2]]), torch.tensor([3]))
