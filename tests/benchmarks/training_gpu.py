@@ -4,10 +4,11 @@
     python -m tests.benchmarks.training_gpu --shape tiny --device cpu    the same code in seconds: no figure, a smoke test
 
 Needs torch, transformers and peft. A batch is 2,048 queries with a positive and a hard negative each (lengths lognormal,
-medians 60, 150 and 150 tokens, cap 512), LoRA 16 on all linear layers, dropout 0.1, the paper's loss. With N weights, useful work is 4 N a real token (forward, gradients of activations; the base is frozen), executed is 6 N a padded one (one more
-forward); both are compared with one large product timed before and after in the same run. The peer has the same loss and two
-passes over mini batches as they come, through transformers and peft, on 256 rows; the best of its mini batches counts. Then one
-text of 32,000 tokens is encoded. The last line is one JSON object.
+medians 60, 150 and 150 tokens, cap 512), LoRA 16 on all linear layers, dropout 0.1, the paper's loss. With N weights, useful
+work is 4 N a real token (forward, gradients of activations; the base is frozen), executed is 6 N a padded one (one forward
+more); both are compared with one large product timed before and after in the same run. The peer has the same loss and two
+passes over mini batches as they come, through transformers and peft, on 256 rows; the best of its mini batches counts. Then
+one text of 32,000 tokens is encoded. The last line is one JSON object.
 """
 
 from __future__ import annotations
