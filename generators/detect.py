@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 CODES: Mapping[str, str] = {
@@ -43,7 +44,10 @@ MIN_LETTERS = 24
 def probability(text: str, language: str) -> float | None:
     """How probable it is that the text is in the language or a close relative; None if that cannot be judged."""
     code = CODES.get(language)
-    if code is None or sum(letter.isalpha() for letter in text) < MIN_LETTERS / (2 if code in {"zh", "ja", "ko", "th"} else 1):
+    if code is None:
+        return None
+    least = MIN_LETTERS // (2 if code in {"zh", "ja", "ko", "th"} else 1)
+    if sum(1 for _ in islice(filter(str.isalpha, text), least)) < least:
         return None
     ranked = _rank(text)
     if code not in ranked:
@@ -58,10 +62,8 @@ def detect(text: str) -> str:
 
 
 def _rank(text: str) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for code, p in _identifier().rank(text):
-        found[code] = found.get(code, 0.0) + float(p)  # Serbian and Uzbek stand twice, once a script
-    return found
+    """Every language once, although Serbian and Uzbek have a model for each script: the library adds them up."""
+    return dict(_identifier().rank(text))
 
 
 @lru_cache(maxsize=1)

@@ -7,6 +7,7 @@ whether a well-formed answer is any good (`filters.py`).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -49,13 +50,15 @@ def _values(text: str, opening: str) -> Iterator[Any]:
         position = end - 1
 
 
+_UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+"""Control characters but for tabs and ends of lines, and halves of surrogate pairs."""
+
+
 def _clean(value: Any) -> str | None:
     """A text that can be stored and shown: stripped, not empty, no control characters, valid Unicode."""
     if not isinstance(value, str) or not value.strip():
         return None
-    if any((ord(letter) < 32 and letter not in "\n\t\r") or 0xD800 <= ord(letter) <= 0xDFFF for letter in value):
-        return None
-    return value.strip()
+    return None if _UNSHOWN.search(value) else value.strip()
 
 
 def parse_example(text: str, keys: Sequence[str]) -> dict[str, str] | Reason:

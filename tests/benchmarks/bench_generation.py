@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from generators.backends.openai import Live
+from generators.backends.recorded import FOLDER
 from generators.backends.reply import Access, Reply
 from generators.duplicates import Seen
 from generators.filters import StrictFilters
@@ -63,9 +64,11 @@ def requests(spec: SynthesizeSpec, count: int) -> list[Request]:
 
 
 def filters() -> dict[str, Any]:
-    """Parse, validate and dedupe, near duplicates and language included, on one core."""
+    """Parse, validate and dedupe on one core; the texts are words of the recorded corpus, shuffled."""
     rng = random.Random(0)
-    words = [f"{a}{b}{c}" for a in "blrtsm" for b in ("an", "or", "il", "ust") for c in ("", "ed", "ing", "er", "ly")]
+    lines = (FOLDER / "seed_corpus.jsonl").read_text(encoding="utf-8").splitlines()
+    english = (json.loads(line)["output"] for line in lines if json.loads(line)["language"] == "English")
+    words = sorted({word for output in english for text in output.values() for word in text.split()})
     request = Request("example", "short_long", "English", "plain/short_long@1", "A task", {"num_words": 50}, 0)
 
     def text(n: int) -> str:
@@ -88,7 +91,10 @@ def filters() -> dict[str, Any]:
             judge_example(request, reply, spec, seen)
         rates[kind] = round(len(replies) / (time.process_time() - start))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    name, ratio = "parse, validate, dedupe (pairs/s a core)", rates["with near duplicates"] / 5000
+    name, ratio = (
+        "parse, validate, dedupe (pairs/s a core)",
+        rates["with near duplicates"] / 5000,
+    )  # language is beside the goal
     return {"name": name, "ours": rates, "peer": 5000, "ratio": ratio, "peak_mb": memory}
 
 
