@@ -73,10 +73,7 @@ class RefiningSpec:
 
 def pin(spec: RunSpec, runtime: Runtime) -> RunSpec:
     """The same run with digests in place of what conf/ only names; raises ConfigError with every problem."""
-    found = survey(spec, runtime)
-    if found.wrong or found.needs:
-        raise ConfigError((*found.wrong, *found.needs))
-    return found.spec
+    return survey(spec, runtime).accepted(lacking=False)
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,12 @@ class Survey:
     """What no machine could run."""
     needs: tuple[Problem, ...]
     """What this machine lacks."""
+
+    def accepted(self, *, lacking: bool) -> RunSpec:
+        """The run; raises ConfigError with what is wrong, and with what is missing unless it may lack something."""
+        if self.wrong or (self.needs and not lacking):
+            raise ConfigError((*self.wrong, *self.needs))
+        return self.spec
 
 
 def survey(spec: RunSpec, runtime: Runtime) -> Survey:

@@ -164,7 +164,7 @@ def plan_sweep(name: str, ablation: Ablation, runtime: Runtime, *, preview: bool
     For a preview, what this machine lacks is no problem: it is listed in `needs`, and nothing is downloaded.
     """
     from sweeps.needs import look
-    from sweeps.plan import pin, plan
+    from sweeps.plan import plan, survey
     from sweeps.spec import Composed
 
     store = Store(runtime.store_path)
@@ -176,12 +176,9 @@ def plan_sweep(name: str, ablation: Ablation, runtime: Runtime, *, preview: bool
         try:
             _checked(composer, overrides)
             spec = Composed.of(composer.compose(overrides)).decode_run()
-            if preview:
-                found = look(spec, runtime)
-                if found.wrong:
-                    raise ConfigError(found.wrong)
-                needs.update((str(problem), problem) for problem in found.needs)
-            pinned = found.spec if preview else pin(spec, runtime)
+            found = look(spec, runtime) if preview else survey(spec, runtime)
+            needs.update((str(problem), problem) for problem in found.needs)
+            pinned = found.accepted(lacking=preview)
             written = plain(pinned)
             for seed in ablation.seeds:
                 runs.append((arm, seed, plan(pinned.with_seed(seed), runtime), {**written, "seed": seed}))  # noqa: PERF401
