@@ -23,9 +23,13 @@ TWO_LETTERS = HIGH | LOW | {
 
 
 def bitext(frame: Frame) -> tuple[Column, ...]:
-    """Table 4: one column per bitext mining task, a mean over its language pairs."""
+    """Table 4: one column per bitext mining task, a mean over its language pairs; BUCC by the paper's name."""
     kinds = frame.task_types
-    return tuple(Column(task, task, (task,)) for task in frame.suite if kinds.get(task) == "BitextMining")
+    return tuple(
+        Column(task, {"BUCC.v2": "BUCC 2018"}.get(task, task), (task,))
+        for task in frame.suite
+        if kinds.get(task) == "BitextMining"
+    )
 
 
 def by_length(frame: Frame) -> tuple[Column, ...]:
@@ -75,7 +79,9 @@ LAYOUTS: Mapping[str, Callable[[Frame], tuple[Column, ...]]] = {
 
 def heading(layout: str) -> str:
     """What a table of this layout is called: `arms by task types`, or by the paper's number."""
-    return f"arms as in the paper's Table {layout[1:]}" if layout[1:].isdigit() else f"arms by {layout.replace('_', ' ')}"
+    kind = {"T": "Table", "Fig": "Figure"}.get(layout.rstrip("0123456789"))
+    number = layout.lstrip("TFig")
+    return f"arms as in the paper's {kind} {number}" if kind and number else f"arms by {layout.replace('_', ' ')}"
 
 
 def columns_of(frame: Frame, layout: str) -> tuple[Column, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,28 @@ class Published:
         return next(i for i in range(len(self.columns)) if any(isinstance(row[i], (int, float)) for row in self.rows))
 
     def value(self, row: int, column: str) -> float | None:
-        """A number of the table, or None where it has none."""
-        cell = self.rows[row][self.columns.index(column)] if column in self.columns else None
+        """A number of the table, or None where it has none; `BUCC 2018` is found as `BUCC 2018 (4 langs)`, too."""
+        names = {**{name.partition(" (")[0]: index for index, name in enumerate(self.columns)}, **self._places()}
+        cell = self.rows[row][names[column]] if column in names else None
         return float(cell) if isinstance(cell, (int, float)) and not isinstance(cell, bool) else None
+
+    def _places(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.columns)}
+
+    def by_model(self) -> Published:
+        """The table with a row for each model; one that has languages for rows (Table 6) is turned round.
+
+        A cell in row `ar` and column `BM25 nDCG@10` becomes row `BM25`, column `ar nDCG@10`.
+        """
+        if self.columns[0] != "lang":
+            return self
+        split = [name.rpartition(" ") for name in self.columns[1:]]
+        models = tuple(dict.fromkeys(model for model, _, _ in split))
+        metrics = tuple(dict.fromkeys(metric for _, _, metric in split))
+        columns = tuple(f"{row[0]} {metric}" for metric in metrics for row in self.rows)
+        place = self._places()
+        rows = tuple((model, *(row[place[f"{model} {metric}"]] for metric in metrics for row in self.rows)) for model in models)
+        return replace(self, columns=("model", *columns), rows=rows)
 
 
 def names() -> tuple[str, ...]:

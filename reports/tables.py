@@ -128,7 +128,7 @@ def with_and_without(table: Table, frame: Frame, columns: tuple[Column, ...], ev
 
 def with_reference(table: Table, columns: tuple[Column, ...], name: str) -> Table:
     """The table with the rows of a published one below, matched by heading; what it does not print stays empty."""
-    printed = read_reference(name)
+    printed = read_reference(name).by_model()
     rows = [
         Row(label, "reference", tuple(_printed(printed, index, column) for column in columns))
         for index, label in enumerate(printed.labels())
