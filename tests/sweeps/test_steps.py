@@ -14,8 +14,13 @@ from typing import IO, Any
 
 import pytest
 
+from harness.garbage import collect, garbage
+from harness.inventory import inventory
 from harness.record import read_measured
+from harness.runtime import Runtime
+from harness.step import Step, Work
 from harness.store import SCRATCH, Store
+from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord, write_sweep
 from models import network, resident
 from models.progress import STATE_FILE
 from sweeps import steps
@@ -61,6 +66,35 @@ def test_arms_and_their_encoders_share_one_base(tmp_path: Path, monkeypatch: pyt
     assert loads[:2] == [0, 0]
     assert [measured[f"finetune, rank {rank}"]["base_loads"] for rank in (4, 8)] == [1, 0]
     assert digests["finetune, rank 4"] != digests["finetune, rank 8"]
+
+
+def test_scratch_outlives_a_failure_and_goes_when_the_step_is_done_or_unwanted(runtime: Runtime) -> None:
+    step, unwanted = Step("finetune", 1, {"of": "test"}), Step("finetune", 1, {"of": "nobody"})
+    store, seen = Store(runtime.store_path), list[list[str]]()
+
+    def body(_: Any, work: Work) -> None:
+        seen.append(sorted(path.name for path in work.scratch.glob("*")))
+        work.scratch.mkdir(exist_ok=True)
+        (work.scratch / f"attempt{len(seen)}").touch()
+        if len(seen) < 4:
+            raise MemoryError
+        (work.out / "done").touch()
+
+    for one in (step, unwanted, step):
+        with pytest.raises(MemoryError):
+            store.realize(one, body, runtime)
+    asked = {"finetune": StepRef(step.name, step.fingerprint)}
+    write_sweep(store.root, SweepRecord("q", "0" * 8, "?", "mean", (), "tasks", None, "base", (0,), "", (),
+                                        (ArmRecord("base", (), ""),), (RunRecord("base", 0, asked),)))  # fmt: skip
+    found = garbage(store.root, store.root / "none")
+    collect(store.root, found)
+    built = store.realize(step, body, runtime)
+
+    assert built
+    assert seen == [[], [], ["attempt1"], ["attempt1", "attempt3"]], "what the attempts before had left"
+    assert list(found.scratch) == [unwanted.key]
+    assert inventory(store.root).scratch == {}
+    assert sorted(path.name for path in store.payload(step).iterdir()) == ["done"]
 
 
 class Killed:
