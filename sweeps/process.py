@@ -47,7 +47,7 @@ class WorkerProcess:
         self.output = Output(logs / f"worker-{index}.log")
         self.events, writer = os.pipe()
         self.process = subprocess.Popen(
-            [*program, str(writer)],
+            [*program, str(writer), str(os.getpid())],
             stdin=subprocess.PIPE, stdout=self.output.writer, stderr=self.output.writer, pass_fds=(writer,),
             start_new_session=True, env=_environment(slot, runtime), cwd=Path(__file__).parent.parent,
         )  # fmt: skip
@@ -138,8 +138,6 @@ def _environment(slot: Slot, runtime: Runtime) -> dict[str, str]:
     """Threads, and the one GPU of the slot: a worker sees no other."""
     environment = os.environ | {"OMP_NUM_THREADS": str(runtime.threads), "MKL_NUM_THREADS": str(runtime.threads)}
     if slot.device != "cpu":
-        environment |= {
-            "CUDA_VISIBLE_DEVICES": identity(slot.device),
-            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        }  # as nvidia-smi counts
+        # Where no UUID is known it is a number, and numbers are the driver's.
+        environment |= {"CUDA_VISIBLE_DEVICES": identity(slot.device), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return environment

@@ -1,8 +1,8 @@
 """A worker process: takes one step at a time from its parent, builds it, tells how it went.
 
-Started as `python -m sweeps.worker EVENTS_FD`. Jobs come as JSON lines on standard input, events go as JSON lines to the
-given descriptor, and whatever a body or library prints goes to the worker's log: a flood of output cannot be mistaken for
-an event. A worker plans again from the pinned specification and refuses a job whose fingerprint it does not find: parent
+Started as `python -m sweeps.worker EVENTS_FD PARENT_PID`. Jobs come as JSON lines on standard input, events go as JSON lines
+to the given descriptor, and whatever a body or library prints goes to the worker's log: a flood of output cannot be mistaken
+for an event. A worker plans again from the pinned specification and refuses a job whose fingerprint it does not find: parent
 and worker then run different code.
 
 It is started in its own session, so Ctrl-C in the terminal reaches the parent only; it ends itself when the parent is gone.
@@ -113,13 +113,12 @@ _plans: dict[str, Mapping[str, Step]] = {}
 
 def planned(job: Mapping[str, Any], runtime: Runtime) -> tuple[Step, Body]:
     """The step of a job, found by planning the job's run again; RuntimeError if this code plans otherwise."""
-    from sweeps.plan import plan
-    from sweeps.spec import RunSpec
+    from sweeps.merging import plan_again
     from sweeps.steps import body_of
 
     text = json.dumps(job["config"], sort_keys=True)
     if text not in _plans:
-        _plans[text] = plan(decode(RunSpec, job["config"]), runtime)
+        _plans[text] = plan_again(job["config"], runtime)
     for step in _plans[text].values():
         if step.key == job["key"]:
             return step, body_of(step)
@@ -146,7 +145,7 @@ def _watch(parent: int) -> None:
 
 def serve(resolve: Resolve) -> None:
     """Serve jobs until standard input ends."""
-    _end_with_parent(os.getppid())
+    _end_with_parent(int(sys.argv[2]))  # as told: who is asked may have gone already
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     faulthandler.enable()  # a segfault says where

@@ -9,7 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -227,3 +227,22 @@ run({{"hangs": ("hang_in_c", [])}}, {runtime!r}, Path({str(tmp_path)!r}))
     _, alive = psutil.wait_procs(workers, timeout=5)
 
     assert alive == []
+
+
+def test_a_worker_whose_parent_died_while_it_started_builds_nothing(runtime: Runtime) -> None:
+    runtime.store_path.mkdir()
+    parent = subprocess.Popen([sys.executable, "-c", ""])
+    parent.wait()
+    job = {
+        "key": make({"a": ("sleep 5", [])})["a"].key,
+        "config": {"steps": [["a", "sleep 5", []]]},
+        "runtime": asdict(runtime),
+    }
+    reader, writer = os.pipe()
+    worker = subprocess.Popen([*FAKE, str(writer), str(parent.pid)], stdin=subprocess.PIPE, pass_fds=(writer,))
+    worker.communicate(json.dumps(job).encode() + b"\n", timeout=30)
+    os.close(reader)
+    os.close(writer)
+
+    assert worker.returncode == 1
+    assert not list(runtime.store_path.glob("fake/*/record.json"))

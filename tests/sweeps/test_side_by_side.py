@@ -182,7 +182,7 @@ def test_a_gpu_without_work_is_lent_to_who_waits(runtime: Runtime, tmp_path: Pat
     (tmp_path / "tmp").mkdir()
     steps: Steps = {
         "pretrain/a": ("write", []),
-        "synthesize/long": ("sleep 4", ["pretrain/a"]),
+        "synthesize/long": ("sleep 6", ["pretrain/a"]),
         "finetune/b": ("write", ["synthesize/long"]),
     }
     waits: Steps = {"evaluate/c": ("sleep 0.2", [])}
