@@ -92,7 +92,7 @@ def tariffs(server: Server, models: Sequence[str]) -> Mapping[str, Tariff]:
 
 def _tariff(price: Price, share: float) -> Tariff:
     per_token = NANO // 1_000_000 * share
-    return Tariff(math.ceil(price.prompt * per_token), math.ceil(price.completion * per_token))
+    return Tariff(*(math.ceil(round(listed * per_token, 6)) for listed in (price.prompt, price.completion)))
 
 
 def most_prompt_tokens(messages: Sequence[Mapping[str, str]], extra: int = 0) -> int:
