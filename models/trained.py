@@ -77,6 +77,8 @@ def find(store: Path, run: str) -> Trained:
 
 
 def _of_run(store: Path, name: str, run: RunRecord) -> Trained:
+    if "merge" in run.steps:
+        raise TrainedError(f"{name}: several trained models as one; export the runs that it merges")
     stage = next((run.steps[label] for label in reversed(STAGES) if label in run.steps), None)
     if stage is None:
         raise TrainedError(f"{name}: trains nothing; its backbone is whole as it is")

@@ -21,7 +21,7 @@ from harness.runtime import Runtime
 from harness.scores import SCORES_FILE, SubsetScore, TaskScores, write_scores
 from harness.step import Step, Work, silent
 from harness.store import Store
-from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord, write_sweep
+from harness.sweep_record import ArmRecord, RunRecord, StepRef, SweepRecord, find_sweep, read_sweep, write_sweep
 from harness.tasks import TaskSpec
 from models.adapter import Adapter, Full, Lora
 from models.backbone import Folder
@@ -215,15 +215,20 @@ def test_what_a_format_cannot_carry_and_what_is_missing_is_said(
                           (str(store.root / "mix" / trained.pairs.parent.name), "a mix step has no weights")):  # fmt: skip
         with pytest.raises(TrainedError, match=message):
             find(store.root, name)
+    run = read_sweep(find_sweep(store.root, "q")).runs[0]
+    merged = replace(run, arm="both", steps={**run.steps, "merge": StepRef("merge", "0" * 20)})
+    write_sweep(store.root, replace(read_sweep(find_sweep(store.root, "q")), id="1" * 8, runs=(merged,)))
+    with pytest.raises(TrainedError, match="export the runs that it merges"):
+        find(store.root, "q@1:both")
     weights = folder / PAYLOAD / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     shutil.rmtree(trained.checkpoints[0].parent)
     with pytest.raises(TrainedError) as refused:
-        find(store.root, "q")
+        find(store.root, "q@0")
 
     assert "adapter_model.safetensors: its bytes are not those of the record" in str(refused.value)
     assert f"{trained.checkpoints[0].parent} is missing" in str(refused.value)
     assert not (tmp_path / "no").exists()
     shutil.rmtree(folder)
     with pytest.raises(TrainedError, match="is not built yet"):
-        find(store.root, "q")
+        find(store.root, "q@0")
