@@ -33,6 +33,8 @@ OVER = frozenset({"completed", "expired", "cancelled", "failed"})
 """States of the server from which a batch does not move on."""
 FILE_BYTES = 150_000_000
 """OpenAI takes 200 MB."""
+ENVELOPE = 200
+"""Bytes of a line around its request, at most."""
 CLOCKS = 3600.0
 """Seconds by which the server's clock may be behind ours."""
 FIRST_PAUSE = 1.0
@@ -81,28 +83,22 @@ class Desk:
             require_models(self.server, models, [model.id for model in self.client.models.list()])
 
     def plan(self, missing: Sequence[Call]) -> None:
-        """Book batches of one model each, as many as the budget and the server's queue hold; raises BudgetError for none."""
+        """Book batches for as many calls as the budget and the server's queue hold; raises BudgetError for none."""
         budget = Budget.of(self.server, self.book.ledger.spent())
         attempts, queued = self.book.ledger.attempts(), 0
-        batches: dict[str, list[list[Sent]]] = {}
-        sizes: Counter[str] = Counter()
+        rows: list[Sent] = []
         for call in missing:
             reserve = reserve_of(call, self.prices[call.model])
-            if (queued and queued + reserve.tokens > self.limits.tokens) or not budget.reserve(reserve):
+            if (rows and queued + reserve.tokens > self.limits.tokens) or not budget.reserve(reserve):
                 break
             queued += reserve.tokens
-            body = json.dumps(call.body, sort_keys=True)
-            files = batches.setdefault(call.model, [[]])
-            sizes[call.model] += len(body.encode()) + 200
-            if len(files[-1]) == self.limits.requests or sizes[call.model] > FILE_BYTES:
-                files.append([])
-                sizes[call.model] = len(body.encode()) + 200
-            files[-1].append(Sent(call.key, attempts.get(call.key, 0) + 1, call.model, body, *reserve, time.time()))
+            attempt, body = attempts.get(call.key, 0) + 1, json.dumps(call.body, sort_keys=True)
+            rows.append(Sent(call.key, attempt, call.model, body, *reserve, time.time()))
             self.tried[call.key] += 1
-        if not queued:
+        if not rows:
             raise BudgetError(budget.explain(len(missing)))
-        for rows in (rows for files in batches.values() for rows in files):
-            self.book.plan(f"ablations-{uuid.uuid4().hex}", rows)
+        for file in files(rows, self.limits.requests, FILE_BYTES):
+            self.book.plan(f"ablations-{uuid.uuid4().hex}", file)
 
     def finish(self) -> None:
         """Bring every open batch to its end, whoever planned it."""
@@ -221,3 +217,18 @@ class Desk:
 
     def _scrub(self, text: str) -> str:
         return scrub(self.server, self.key, text)
+
+
+def files(rows: Sequence[Sent], most: int, most_bytes: int) -> Iterator[list[Sent]]:
+    """The rows of one model each, in order, no more and no larger than a file may be."""
+    for model in dict.fromkeys(row.model for row in rows):
+        file: list[Sent] = []
+        size = 0
+        for row in (row for row in rows if row.model == model):
+            length = len(row.request.encode()) + ENVELOPE
+            if file and (len(file) == most or size + length > most_bytes):
+                yield file
+                file, size = [], 0
+            file.append(row)
+            size += length
+        yield file
