@@ -7,6 +7,7 @@ never by a path of this machine.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -83,21 +84,32 @@ def norm(model: nn.Module) -> float:
 
 def save(spec: Adapter, model: nn.Module, base: str, out: Path) -> None:
     """Write what was trained: an adapter in peft's format, or all weights in float32. The same tensors give the same bytes."""
-    from safetensors.torch import save_file
-
     if isinstance(spec, Full):
-        tensors = {name: value.detach().float().cpu().contiguous() for name, value in trainable(model).items()}
-        save_file(tensors, out / FULL_WEIGHTS, metadata={"format": "pt"})
-        _write_json(out / FULL_CONFIG, {"base": base, "dtype": "float32", "tensors": sorted(tensors)})
+        tensors = {name: value.detach().cpu().float() for name, value in trainable(model).items()}
+        write_checkpoint(tensors, {"base": base, "dtype": "float32", "tensors": sorted(tensors)}, out)
         return
     from peft import get_peft_model_state_dict
 
-    state = {name: value.detach().cpu().contiguous() for name, value in get_peft_model_state_dict(model).items()}
-    save_file(dict(sorted(state.items())), out / ADAPTER_WEIGHTS, metadata={"format": "pt"})
     config = model.peft_config["default"].to_dict()  # type: ignore[index, union-attr]
     config |= {"base_model_name_or_path": base, "inference_mode": True}
-    _write_json(out / ADAPTER_CONFIG, {key: sorted(value) if isinstance(value, set) else value
-                                       for key, value in config.items()})  # fmt: skip
+    config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    write_checkpoint(get_peft_model_state_dict(model), config, out)
+
+
+def write_checkpoint(tensors: Mapping[str, Tensor], config: Mapping[str, Any], out: Path) -> None:
+    """Write an adapter, whose configuration names its `peft_type`, or all weights; the same tensors give the same bytes."""
+    from safetensors.torch import save_file
+
+    weights, settings = (ADAPTER_WEIGHTS, ADAPTER_CONFIG) if "peft_type" in config else (FULL_WEIGHTS, FULL_CONFIG)
+    plain = {name: value.detach().cpu().contiguous() for name, value in sorted(tensors.items())}
+    save_file(plain, out / weights, metadata={"format": "pt"})
+    text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
+    (out / settings).write_text(text + "\n", encoding="utf-8")
+
+
+def weights_file(checkpoint: Path) -> Path:
+    """The tensors of a checkpoint; raises CheckpointError if it is not complete."""
+    return checkpoint / (ADAPTER_WEIGHTS if is_adapter(checkpoint) else FULL_WEIGHTS)
 
 
 def is_adapter(checkpoint: Path) -> bool:
@@ -116,7 +128,7 @@ def restore_full(model: nn.Module, checkpoint: Path) -> None:
     """Put the weights of a full checkpoint into `model`; raises CheckpointError unless names and shapes agree."""
     import torch
 
-    tensors = _read_tensors(checkpoint / FULL_WEIGHTS)
+    tensors = read_tensors(checkpoint / FULL_WEIGHTS)
     own = dict(model.named_parameters())
     wrong = sorted(set(own) ^ set(tensors)) or [n for n in sorted(own) if own[n].shape != tensors[n].shape]
     if wrong:
@@ -134,7 +146,7 @@ def restore_adapter(model: nn.Module, checkpoint: Path) -> nn.Module:
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
     data = json.loads((checkpoint / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    tensors = _without_head(_read_tensors(checkpoint / ADAPTER_WEIGHTS), model)
+    tensors = _without_head(read_tensors(checkpoint / ADAPTER_WEIGHTS), model)
     with seeded(0):  # peft draws an initialisation that the tensors replace
         wrapped: nn.Module = PeftModel(model, LoraConfig.from_peft_type(**data), adapter_name="default")
     result = set_peft_model_state_dict(wrapped, tensors)
@@ -155,7 +167,8 @@ def _without_head(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Ten
     return {name.replace(inside, "base_model.model.", 1): value for name, value in tensors.items()}
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file on the CPU; raises CheckpointError if it is corrupt."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -164,7 +177,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: corrupt ({error}); move the step's folder away and run again") from error
     return tensors
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

@@ -9,11 +9,11 @@ Not here: composing the overrides (`compose.py`) and planning the runs (`plan.py
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
-from annotated_types import MinLen
+from annotated_types import Gt, MinLen
 
 from harness.config import ConfigError, Problem, decode, nearest
 from harness.identity import fingerprint
@@ -28,6 +28,34 @@ class Arm:
 
     overrides: Annotated[tuple[str, ...], MinLen(1)]
     description: str
+
+
+@dataclass(frozen=True)
+class Merge:
+    """An arm made of other arms, seed by seed: judged, not trained."""
+
+    arms: Annotated[tuple[str, ...], MinLen(2)]
+    """Arms of this question, or the baseline."""
+    weights: tuple[Annotated[float, Gt(0)], ...]
+    """One for each, one in sum."""
+    how: Literal["weights", "vectors"]
+    """`weights`: one model, of averaged weights or added adapters; `vectors`: side by side, similarities are averaged."""
+    description: str
+
+    def told(self) -> str:
+        """What is merged, for people."""
+        parts = " + ".join(f"{weight:g} {arm}" for arm, weight in zip(self.arms, self.weights, strict=True))
+        return f"{self.how} merged: {parts}" + (f"; {self.description}" if self.description else "")
+
+    def problems(self, name: str, arms: Mapping[str, Arm]) -> Iterator[Problem]:
+        """What is wrong with it in a question with these arms."""
+        if name in (BASELINE, *arms):
+            yield Problem(f"sweep.merges.{name}", "is the name of another arm")
+        for arm in self.arms:
+            if arm not in (BASELINE, *arms):
+                yield Problem(f"sweep.merges.{name}.arms", f"{arm!r} is no arm{nearest(arm, [BASELINE, *arms])}")
+        if len(self.weights) != len(self.arms) or abs(sum(self.weights) - 1) > 1e-6:
+            yield Problem(f"sweep.merges.{name}.weights", "have to be one for each arm, and one in sum")
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,8 @@ class Ablation:
     """Tasks by which anything was selected; a reported task among them is said to be optimistic (trap 37)."""
     assumed: dict[str, str]
     """Values the source does not publish: key to the reason for the value assumed."""
+    merges: dict[str, Merge] = field(default_factory=dict)
+    """Further arms: merges of the others."""
 
     def __post_init__(self) -> None:
         """Names that refer to arms must be arms, and zipped values must match."""
@@ -62,10 +92,11 @@ class Ablation:
         if len({len(values) for values in self.pairs.values()}) > 1:
             problems.append(Problem("sweep.pairs", "every key needs as many values as the others"))
         problems += [
-            Problem("sweep.family", f"{name!r} is no arm{nearest(name, self.expanded())}")
+            Problem("sweep.family", f"{name!r} is no arm{nearest(name, self.names())}")
             for name in self.family
-            if name not in self.expanded()
+            if name not in self.names()
         ]
+        problems += [problem for name, merge in self.merges.items() for problem in merge.problems(name, self.expanded())]
         problems += [Problem("sweep.arms", f"{BASELINE!r} is the baseline's own name")] if BASELINE in self.arms else []
         problems += [Problem("sweep.seeds", "names a seed twice")] if len(set(self.seeds)) < len(self.seeds) else []
         if problems:
@@ -81,15 +112,20 @@ class Ablation:
         combinations = [*itertools.product(*_singles(self.grid)), *zip(*_singles(self.pairs), strict=False)]
         return self.arms | {arm_name(chosen): Arm(chosen, "") for chosen in combinations if chosen}
 
+    def names(self) -> tuple[str, ...]:
+        """All arms but the baseline, merges last."""
+        return (*self.expanded(), *self.merges)
+
     def only(self, names: Sequence[str]) -> Ablation:
-        """The same question with some of its arms; the baseline always stays."""
-        known = self.expanded()
-        unknown = [name for name in names if name not in known and name != BASELINE]
+        """The same question with some of its arms; the baseline always stays, and what a merge is made of comes along."""
+        unknown = [name for name in names if name not in (BASELINE, *self.names())]
         if unknown:
-            raise ConfigError(Problem("only", f"{name!r} is no arm{nearest(name, known)}") for name in unknown)
-        arms = {name: arm for name, arm in known.items() if name in names}
-        family = tuple(name for name in self.family if name in names)
-        return replace(self, arms=arms, grid={}, pairs={}, family=family)
+            raise ConfigError(Problem("only", f"{name!r} is no arm{nearest(name, self.names())}") for name in unknown)
+        merges = {name: merge for name, merge in self.merges.items() if name in names}
+        kept = {*names, *(arm for merge in merges.values() for arm in merge.arms)}
+        arms = {name: arm for name, arm in self.expanded().items() if name in kept}
+        family = tuple(name for name in self.family if name in kept)
+        return replace(self, arms=arms, merges=merges, grid={}, pairs={}, family=family)
 
 
 def _singles(values: Mapping[str, Sequence[str]]) -> list[list[str]]:

@@ -233,7 +233,7 @@ class Execution:
 
 
 def _checkpoints(keys: Iterable[str]) -> set[str]:
-    return {key for key in keys if key.startswith(("finetune/", "pretrain/"))}
+    return {key for key in keys if key.startswith(("finetune/", "pretrain/", "merge/"))}
 
 
 def execute(

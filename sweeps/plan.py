@@ -32,6 +32,7 @@ from harness.step import Step
 from harness.tasks import Suite, TaskSpec, plan_tasks
 from models import adapted, backbone
 from models.adapted import Adapted, Judged
+from models.concatenation import ConcatenationSpec
 from models.encoder import EncoderSpec, ModelSpec
 from models.pooling import PoolingError, Stated, stated
 from models.train import TrainingSpec
@@ -40,15 +41,16 @@ from sweeps.spec import Natural, NoTraining, Pretraining, Refinement, RunSpec
 # Bumped by hand when the same spec would give other bytes; tests/golden/payloads.json catches a bump that was forgotten.
 VERSIONS = {
     "synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "contamination": 1, "refine": 1, "pretrain": 1, "finetune": 1,
-    "evaluate": 2,
+    "merge": 1, "evaluate": 2,
 }  # fmt: skip
+CHECKPOINTS = ("pretrain", "finetune")  # the order in which they are laid onto the backbone
 
 
 @dataclass(frozen=True)
 class EvaluateSpec:
     """What an evaluate step computes, besides the checkpoints it reads."""
 
-    encoder: EncoderSpec | ServerSpec
+    encoder: EncoderSpec | ServerSpec | ConcatenationSpec
     instruction: InstructionFormat
     task: TaskSpec
 

@@ -163,15 +163,17 @@ def plan_sweep(name: str, ablation: Ablation, runtime: Runtime, *, preview: bool
 
     For a preview, what this machine lacks is no problem: it is listed in `needs`, and nothing is downloaded.
     """
+    from sweeps.merging import merged_runs
     from sweeps.needs import look
     from sweeps.plan import plan, survey
-    from sweeps.spec import Composed
+    from sweeps.spec import Composed, RunSpec
 
     store = Store(runtime.store_path)
     composer = Composer(_conf, store.root / "composed")
     problems: dict[str, Problem] = {}
     needs: dict[str, Problem] = {}
     runs: list[tuple[str, int, Mapping[str, Step], Mapping[str, Any]]] = []
+    members: dict[str, RunSpec] = {}
     for arm, overrides in ablation.overrides().items():
         try:
             _checked(composer, overrides)
@@ -179,12 +181,14 @@ def plan_sweep(name: str, ablation: Ablation, runtime: Runtime, *, preview: bool
             found = look(spec, runtime) if preview else survey(spec, runtime)
             needs.update((str(problem), problem) for problem in found.needs)
             pinned = found.accepted(lacking=preview)
-            written = plain(pinned)
+            members[arm], written = pinned, plain(pinned)
             for seed in ablation.seeds:
                 runs.append((arm, seed, plan(pinned.with_seed(seed), runtime), {**written, "seed": seed}))  # noqa: PERF401
         except ConfigError as error:
             for problem in error.problems:  # what the baseline has wrong every arm has wrong: said once
                 problems.setdefault(str(problem), Problem(f"{arm}: {problem.path}", problem.message))
+    if not problems:
+        runs += merged_runs(ablation.merges, members, ablation.seeds, runtime)
     if not problems and (wrong := _primary_problem(ablation, runs)):
         problems[wrong.path] = wrong
     if problems:
@@ -216,6 +220,7 @@ def _record(name: str, ablation: Ablation, runs: Sequence[tuple[str, int, Mappin
     )
     arms = [ArmRecord(BASELINE, _told(ablation.baseline), "")]
     arms += [ArmRecord(arm, _told(value.overrides), value.description) for arm, value in ablation.expanded().items()]
+    arms += [ArmRecord(arm, (), merge.told()) for arm, merge in ablation.merges.items()]
     return SweepRecord(
         name=name,
         id=_identity(records),

@@ -82,6 +82,9 @@ class Status:
 def needs(label: str, labels: Iterable[str]) -> set[str]:
     """Labels of a run that a label reads directly: the shape of a run's graph, which a sweep's record does not repeat."""
     present = set(labels)
+    members = {other for other in present if ":" in other}  # steps of arms that this run merges
+    if members:
+        return _needs_of_merged(label, present, members)
     if label == "pretrain":
         return present & {"weak"}
     if label == "finetune":
@@ -91,6 +94,15 @@ def needs(label: str, labels: Iterable[str]) -> set[str]:
     if label == "mix":
         return {other for other in present - {"weak", "pretrain", "mix", "finetune"} if not other.startswith("evaluate/")}
     return set()
+
+
+def _needs_of_merged(label: str, present: set[str], members: set[str]) -> set[str]:
+    if label in members:
+        arm = label.partition(":")[0] + ":"
+        own = [other.removeprefix(arm) for other in members if other.startswith(arm)]
+        return {arm + other for other in needs(label.removeprefix(arm), own)}
+    trained = {other for other in members if other.endswith((":pretrain", ":finetune"))}
+    return trained if label == "merge" else present & {"merge"} or trained
 
 
 def causes(run: RunRecord, failed: Mapping[str, object]) -> dict[str, str]:

@@ -17,8 +17,9 @@ from harness.identity import fingerprint
 from harness.runtime import EMBEDDINGS
 from harness.server import ServerEncoder, ServerSpec
 from harness.step import Body, Step, Work
+from models.concatenation import ConcatenatedEncoder, ConcatenationSpec
 from models.resident import Resident
-from sweeps.plan import CheckSpec, EvaluateSpec, RefiningSpec, sources
+from sweeps.plan import CHECKPOINTS, CheckSpec, EvaluateSpec, RefiningSpec, sources
 
 if TYPE_CHECKING:
     from generators.labelled import LabelledSpec
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from harness.encoder import Encoder
     from harness.runtime import Runtime
     from models.encoder import EncoderSpec
+    from models.merge import MergeSpec
     from models.train import TrainingSpec
 
 PAIRS = "pairs.parquet"
-CHECKPOINTS = ("pretrain", "finetune")  # the order in which they are laid onto the backbone
 
 
 def synthesize_pairs(spec: SynthesizeSpec, work: Work) -> None:
@@ -98,12 +99,23 @@ def train_weights(spec: TrainingSpec, work: Work) -> None:
     work.measured["base_loads"] = _base.loads - loads
 
 
+def merge_weights(spec: MergeSpec, work: Work) -> None:
+    """Several checkpoints as one."""
+    from models.merge import merge
+
+    _use_threads(work)
+    merge(spec, [work.inputs[str(i)] for i in range(len(spec.weights))], work.out)
+
+
 def evaluate_task(spec: EvaluateSpec, work: Work) -> None:
-    """One task, judged on the vectors of one checkpoint."""
+    """One task, judged on the vectors of one checkpoint, or of several side by side."""
     from harness.evaluate import evaluate
 
     _use_threads(work)
-    encoder = _encoder(spec.encoder, _checkpoints(work), work)
+    if isinstance(spec.encoder, ConcatenationSpec):
+        encoder = _joined(spec.encoder, work)
+    else:
+        encoder = _encoder(spec.encoder, _checkpoints(work), work)
     evaluate(spec.task, spec.instruction, encoder, work.out, work.runtime.data, work.report, work.measured)
 
 
@@ -116,6 +128,7 @@ BODIES: Mapping[str, Body] = {
     "refine": refine_pairs,
     "pretrain": train_weights,
     "finetune": train_weights,
+    "merge": merge_weights,
     "evaluate": evaluate_task,
 }
 
@@ -157,6 +170,27 @@ def _encoder(spec: EncoderSpec | ServerSpec, checkpoints: Sequence[Path], work: 
         _let_go()
         _kept[key] = _served(spec, runtime) if isinstance(spec, ServerSpec) else _loaded(spec, checkpoints, runtime)
     return _kept[key][getattr(spec, "normalize", True)]
+
+
+def _joined(spec: ConcatenationSpec, work: Work) -> Encoder:
+    """Parts with weights of their own in memory: one base would be borrowed by all of them at once."""
+    key = fingerprint([spec, {role: str(path) for role, path in work.inputs.items()}, work.runtime.device])
+    if key not in _kept:
+        _let_go()
+        _base.clear()
+        parts = [_part(part, [work.inputs[f"{i}.{role}"] for role in CHECKPOINTS if f"{i}.{role}" in work.inputs], work.runtime)
+                 for i, part in enumerate(spec.parts)]  # fmt: skip
+        _kept[key] = {True: ConcatenatedEncoder(parts, spec.weights)}
+    return _kept[key][True]
+
+
+def _part(spec: EncoderSpec | ServerSpec, checkpoints: Sequence[Path], runtime: Runtime) -> Encoder:
+    from models.encoder import load_encoder
+
+    if isinstance(spec, ServerSpec):
+        return _served(spec, runtime)[True]
+    encoder = load_encoder(spec, checkpoints, runtime.models, runtime.device)
+    return _remembering(encoder, runtime, steady=runtime.embeddings is not None and encoder.steady)
 
 
 def _served(spec: ServerSpec, runtime: Runtime) -> dict[bool, Encoder]:

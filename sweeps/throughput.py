@@ -91,7 +91,7 @@ class Throughput:
 
 def speed_key(spec: Mapping[str, Any]) -> str:
     """What decides a model's speed, out of the plain spec of a training or of an encoder."""
-    parts = [spec.get(name) for name in ("backbone", "dtype", "attention", "name")]
+    parts = [spec.get(name) for name in ("backbone", "dtype", "attention", "name", "parts")]
     adapter, train = spec.get("adapter") or {}, spec.get("train") or {}
     return canonical([*parts, adapter.get("kind"), train.get("activations")])
 
