@@ -53,12 +53,27 @@ def decode(cls: type[T], data: Mapping[str, Any], where: str = "") -> T:
 
     Decoding goes through JSON: lists become tuples, mappings become dataclasses, and strict mode stays usable.
     """
+    return _decoded(cls, json.dumps(data), where)
+
+
+def decode_text(cls: type[T], text: str, where: str = "") -> T:
+    """The same from JSON text, without a detour through plain data; ConfigError also where it is none."""
+    from pydantic_core import from_json
+
+    try:
+        from_json(text)
+    except ValueError as error:
+        raise ConfigError([Problem(where or "(top level)", f"is not JSON: {error}")]) from None
+    return _decoded(cls, text, where)
+
+
+def _decoded(cls: type[T], text: str, where: str) -> T:
     from pydantic import ValidationError
 
     try:
-        return cast("T", _adapter(cls).validate_json(json.dumps({"root": data})).root)
+        return cast("T", _adapter(cls).validate_json(f'{{"root": {text}}}').root)
     except ValidationError as error:
-        raise ConfigError(_problem(issue, where, data) for issue in error.errors(include_url=False)) from None
+        raise ConfigError(_problem(issue, where, json.loads(text)) for issue in error.errors(include_url=False)) from None
 
 
 def _problem(issue: Any, where: str, data: Mapping[str, Any]) -> Problem:

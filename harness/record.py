@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness.config import ConfigError, decode
+from harness.config import ConfigError, decode_text
 from harness.identity import combine_digests
 
 RECORD_FILE = "record.json"
@@ -81,7 +81,7 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """Read a record; raises RecordError naming the file and what to do if it is torn, edited or foreign."""
     try:
-        return decode(Record, json.loads(path.read_text(encoding="utf-8")))
+        return decode_text(Record, path.read_text(encoding="utf-8"))
     except (ValueError, ConfigError, RecordError) as error:
         remedy = f"move {path.parent} away; the next run builds the step again"
         raise RecordError(f"{path}: corrupt record ({error}); {remedy}") from error

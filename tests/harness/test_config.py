@@ -1,12 +1,13 @@
 """decode() is strict and names every bad key at once."""
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pytest
 from annotated_types import Gt
 
-from harness.config import ConfigError, decode, nearest
+from harness.config import ConfigError, decode, decode_text, nearest
 from harness.kinds import BY_KIND, kind_of, members
 
 
@@ -74,3 +75,23 @@ def test_members_of_a_union_and_their_kinds() -> None:
 def test_nearest_right_name() -> None:
     assert nearest("raank", ["rank", "alpha"]) == " (did you mean 'rank'?)"
     assert nearest("zzz", ["rank", "alpha"]) == " (known: alpha, rank)"
+
+
+def test_text_is_decoded_as_its_data_are() -> None:
+    assert decode_text(Spec, json.dumps(GOOD)) == decode(Spec, GOOD)
+    bad = {"rank": 0, "tags": ["a"], "pooling": {"kind": "latent", "heads": -1}, "rnk": 4}
+    with pytest.raises(ConfigError) as from_data:
+        decode(Spec, bad, "model")
+    with pytest.raises(ConfigError) as from_text:
+        decode_text(Spec, json.dumps(bad), "model")
+
+    assert str(from_text.value) == str(from_data.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", json.dumps(GOOD)[:-1], json.dumps(GOOD) + "}", f'{{}}, "root": {json.dumps(GOOD)}', json.dumps(GOOD) + " 1"],
+)
+def test_what_is_no_json_by_itself_is_not_decoded(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not JSON"):
+        decode_text(Spec, text)

@@ -103,7 +103,7 @@ def test_who_asks_after_the_last_look_finds_the_step_missing_and_builds_it(
         seen[folder.name] = any(store.folder(step).name in folder.name and store.done(step) for step in (POOL, BASE))
         remove(folder)
 
-    monkeypatch.setattr(module.shutil, "rmtree", removed)
+    monkeypatch.setattr(shutil, "rmtree", removed)
     collect(store.root, found)
     monkeypatch.undo()
     for step in (POOL, BASE):
@@ -142,8 +142,11 @@ def test_a_dropped_sweep_that_starts_again_keeps_its_steps(store: Store) -> None
 def test_the_command_says_what_it_left_and_counts_what_it_deleted(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    real = module.collect
-    monkeypatch.setattr("harness.store_commands.collect", lambda root, found: (start_sweep(store), real(root, found))[1])
+    def late(root: Path, found: module.Garbage) -> dict[str, str]:
+        start_sweep(store)
+        return collect(root, found)
+
+    monkeypatch.setattr("harness.store_commands.collect", late)
     with pytest.raises(SystemExit) as left:
         main(["--store", str(store.root), "--baselines", "none", "gc", "--delete"])
     out = capsys.readouterr().out
