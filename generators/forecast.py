@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from generators.backends.openai import OpenAI
+from generators.batchbook import BatchBook
 from generators.budget import Tariff, tariffs
 from generators.draws import Draw
 from generators.ledger import NANO, Ledger, read_ledger
@@ -159,7 +160,8 @@ def summary(ledger: Ledger) -> dict[str, object]:
     accepted = verdicts.get("accepted", 0)
     return {
         "requests": states, "answers_by_model": models, "verdicts": verdicts, "tokens": spent.tokens,
-        "cost": spent.cost / NANO, "cost_per_accepted": spent.cost / NANO / accepted if accepted else None,
+        "open_batches": len(BatchBook(ledger).open()), "cost": spent.cost / NANO,
+        "cost_per_accepted": spent.cost / NANO / accepted if accepted else None,
     }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def _cell(task: Any, task_type: str, split: str, subset: str) -> Iterator[Judged
         data, columns = split_data(task, (split, subset)), _columns(task, task_type)
     for column in columns:
         for row, value in enumerate(data[column]):
-            yield from (JudgedText(column, f"{split}/{subset}/{row}", text) for text in _flat(value))
+            yield from (JudgedText(column, name, text) for name, text in _flat(f"{split}/{subset}/{row}", value))
 
 
 def _columns(task: Any, task_type: str) -> tuple[str, ...]:
@@ -68,13 +68,13 @@ def _columns(task: Any, task_type: str) -> tuple[str, ...]:
     return tuple(getattr(task, name) for name in COLUMNS[task_type])
 
 
-def _flat(value: Any) -> Iterator[str]:
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
     """The texts in a cell: one, or a list (clusterings, summaries and the pairs of mteb 1 have one row of many)."""
     if isinstance(value, str):
-        yield value
+        yield name, value
     else:
-        for part in value:
-            yield from _flat(part)
+        for i, part in enumerate(value):
+            yield from _flat(f"{name}:{i}", part)
 
 
 def _ranking(data: Mapping[str, Any], cell: str) -> Iterator[JudgedText]:
