@@ -20,7 +20,7 @@ from pathlib import Path
 
 HOSTED = "https://api.wandb.ai"
 PROBE_SECONDS = 5.0
-ATTEMPT_SECONDS = 20  # of one read: a hosted server shows uploaded values after a moment
+REQUEST_SECONDS = 20  # of one request inside wandb
 
 
 class ServerError(RuntimeError):
@@ -44,7 +44,7 @@ def probe(seconds: float = PROBE_SECONDS) -> None:
 def upload(folder: Path, seconds: float) -> str:
     """Upload an offline run's folder; returns `entity/project/run` as the server calls it, or raises ServerError."""
     command = [sys.executable, "-m", "wandb", "sync", "--yes", str(folder)]
-    said = _bounded(command, seconds, f"upload of {folder.name}")
+    said = bounded(command, seconds, f"upload of {folder.name}")
     run = folder.name.rpartition("-")[2]
     where = re.search(rf"/([^/\s]+)/([^/\s]+)/runs/{re.escape(run)}", said)
     if where is None or not list(folder.glob("*.synced")):
@@ -54,7 +54,7 @@ def upload(folder: Path, seconds: float) -> str:
 
 def values(path: str, seconds: float) -> dict[str, float]:
     """The numbers in a run's summary as the server has them; raises ServerError."""
-    said = _bounded([sys.executable, "-m", "harness.tracker_server", path], seconds, f"reading {path} back")
+    said = bounded([sys.executable, "-m", "harness.tracker_server", path], seconds, f"reading {path} back")
     found: dict[str, float] = json.loads(said.strip().splitlines()[-1])
     return found
 
@@ -68,7 +68,7 @@ def unequal(expected: Mapping[str, float], found: Mapping[str, float]) -> list[s
     ]
 
 
-def _bounded(command: list[str], seconds: float, what: str) -> str:
+def bounded(command: list[str], seconds: float, what: str) -> str:
     """What a program printed, or ServerError if it fails or takes longer; its children end with it."""
     program = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -89,7 +89,7 @@ def main() -> None:
     """`python -m harness.tracker_server ENTITY/PROJECT/RUN`: a run's numbers as JSON; what `values` starts and bounds."""
     import wandb
 
-    run = wandb.Api(timeout=ATTEMPT_SECONDS).run(sys.argv[1])
+    run = wandb.Api(timeout=REQUEST_SECONDS).run(sys.argv[1])
     print(json.dumps({name: value for name, value in dict(run.summary).items() if isinstance(value, (int, float))}))
 
 

@@ -9,14 +9,15 @@ wandb is imported here and in `harness/tracker.py` only.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import ConfigError, Problem, decode
 from harness.record import write_json
+from harness.tracker_server import PROBE_SECONDS, ServerError, bounded, probe
 from reports import inert, render
 from reports.frame import Frame
 from reports.tables import Table
@@ -121,14 +122,12 @@ def _panel(panel: Panel) -> Any:
 def push(path: Path, entity: str, project: str, seconds: float) -> str:
     """Save a written model as a draft report, in at most `seconds`; returns an empty text, or why it is not saved."""
     command = [sys.executable, "-m", "reports.wandb_report", str(path), entity, project]
+    ends = time.monotonic() + seconds
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired:
-        return f"the server did not answer within {seconds:g} s"
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        return f"the server refused or is unreachable ({''.join(last)[:300]})"
-    print(done.stdout.strip())
+        probe(min(seconds, PROBE_SECONDS))
+        print(bounded(command, ends - time.monotonic(), "saving the report").strip().splitlines()[-1])
+    except ServerError as error:
+        return str(error)
     return ""
 
 

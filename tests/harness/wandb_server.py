@@ -1,6 +1,7 @@
 """A stand-in for a W&B server on loopback: takes what `wandb sync` and online runs send, and gives summaries back.
 
-It speaks as much GraphQL as wandb 0.31 asks for. `lossy` drops one value of every summary, as a server that lost it would.
+It speaks as much GraphQL as wandb 0.31 asks for. `lossy` drops one value of every summary, as a server that lost it would;
+`silent` answers the first question and nothing after it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ class FakeServer(ThreadingHTTPServer):
         self.runs: dict[str, dict[str, Any]] = {}
         self.summaries: dict[str, dict[str, Any]] = {}
         self.history: dict[str, list[dict[str, Any]]] = {}
+        self.reports: list[dict[str, Any]] = []
         self.probes = 0
         self.lossy = ""
+        self.silent = False
 
     @property
     def address(self) -> str:
@@ -57,6 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """File streams and GraphQL."""
         body = self._body()
+        if self.server.silent:
+            threading.Event().wait(60)
         stream = re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", self.path)
         if stream:
             self._stream(stream.group(1), json.loads(body)["files"] if b'"files"' in body else {})
@@ -74,20 +79,42 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.summaries[run] = json.loads(text)
 
     def _answer(self, query: str, asked: dict[str, Any]) -> dict[str, Any]:
-        if "mutation UpsertBucket" in query:
-            run = asked["name"]
-            self.server.runs.setdefault(run, {}).update({key: value for key, value in asked.items() if value is not None})
-            project = {"id": "P", "name": asked.get("project") or "p", "entity": {"id": "E", "name": "team"}}
-            bucket = {"id": run, "name": run, "displayName": asked.get("displayName"), "config": "{}", "project": project}
-            return {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}
-        if "mutation CreateRunFiles" in query:
-            files = [{"name": name, "uploadUrl": f"{self.server.address}/upload"} for name in asked["files"]]
-            return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": files}}
-        if "query Run(" in query:
-            return {"project": {"internalId": "1", "run": self._run(asked["name"])}}
+        """By the name of the operation, as wandb writes it."""
+        known = {
+            "UpsertBucket": self._upsert, "CreateRunFiles": self._files, "Run": self._run_asked, "upsertView": self._report,
+            "ProjectInternalId": lambda _: {"project": {"id": "P", "internalId": "1"}}, "GetProjects": self._projects,
+        }  # fmt: skip
+        operation = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        if operation and operation.group(1) in known:
+            return known[operation.group(1)](asked)
         if "viewer" in query:
             return {"viewer": {"id": "V", "entity": "team", "username": "u", "flags": "{}", "teams": {"edges": []}}}
         return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "9"}, "features": []}}
+
+    def _upsert(self, asked: dict[str, Any]) -> dict[str, Any]:
+        run = asked["name"]
+        self.server.runs.setdefault(run, {}).update({key: value for key, value in asked.items() if value is not None})
+        project = {"id": "P", "name": asked.get("project") or "p", "entity": {"id": "E", "name": "team"}}
+        bucket = {"id": run, "name": run, "displayName": asked.get("displayName"), "config": "{}", "project": project}
+        return {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}
+
+    def _files(self, asked: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": name, "uploadUrl": f"{self.server.address}/upload"} for name in asked["files"]]
+        return {"createRunFiles": {"runID": asked["run"], "uploadHeaders": [], "files": files}}
+
+    def _run_asked(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"internalId": "1", "run": self._run(asked["name"])}}
+
+    def _projects(self, asked: dict[str, Any]) -> dict[str, Any]:
+        node = {"__typename": "Project", "id": "P", "name": "test", "entityName": "team", "isBenchmark": False}
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        edges = [{"node": node | {"createdAt": "2026-01-01T00:00:00", "user": None}}]
+        return {"models": {"pageInfo": page, "edges": edges}}
+
+    def _report(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.server.reports.append(asked)
+        view = {"id": "Vmlldzox", "type": "runs/draft", "name": "r", "displayName": asked.get("displayName"), "spec": "{}"}
+        return {"upsertView": {"view": view, "inserted": True}}
 
     def _run(self, run: str) -> dict[str, Any]:
         summary = {name: value for name, value in self.server.summaries.get(run, {}).items() if name != self.server.lossy}

@@ -25,6 +25,7 @@ from reports.means import type_columns
 from reports.tables import sweep_tables
 from reports.verdict import verdict
 from reports.wandb_report import ReportModel, model_of
+from tests.harness.wandb_server import fake_server
 
 GOLDEN = Path(__file__).parent / "golden" / "wandb_report.json"
 
@@ -120,6 +121,40 @@ def test_a_bad_server_costs_a_message_and_a_bounded_delay(
     assert "not saved on W&B" in err
     assert (tmp_path / "quick.wandb-report.json").is_file()
     assert "wrote" in out
+
+
+def test_the_report_arrives_as_a_draft(small, tmp_path: Path, reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through wandb-workspaces' own calls to a stand-in server: title, project, headings, run set and panels are there."""
+    small.write()
+    with fake_server() as server:
+        for name, value in (quiet(tmp_path) | {"WANDB_BASE_URL": server.address}).items():
+            monkeypatch.setenv(name, value)
+        code, out, err = reports("wandb", "quick", "-o", str(tmp_path), "--push", "team/test")
+
+    assert (code, err) == (0, "")
+    assert f"{server.address}/team/test/reports/" in out
+    (sent,) = server.reports
+    assert (sent["type"], sent["entityName"], sent["projectName"]) == ("runs/draft", "team", "test")
+    assert sent["displayName"] == "quick: What does it do?"
+    for part in ("Scores by arm", "quick@abc123", "scores/mean", "finetune/loss"):
+        assert part in sent["spec"]
+
+
+def test_a_server_that_falls_silent_costs_the_time_allowed(
+    small, tmp_path: Path, reports, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    small.write()
+    with fake_server() as server:
+        server.silent = True
+        for name, value in (quiet(tmp_path) | {"WANDB_BASE_URL": server.address}).items():
+            monkeypatch.setenv(name, value)
+        started = time.monotonic()
+        code, _, err = reports("wandb", "quick", "-o", str(tmp_path), "--push", "team/test", "--timeout", "5")
+
+    assert code == 1
+    assert time.monotonic() - started < 5 + 5
+    assert "saving the report: not done within" in err
+    assert (tmp_path / "quick.wandb-report.json").is_file()
 
 
 def test_a_quote_cannot_enter_a_filter(small) -> None:
