@@ -46,27 +46,37 @@ class MineSpec:
     """The share of the positive's similarity that a negative's may reach."""
     written: Literal["keep", "replace"]
     """What becomes of the negatives a pair has: `keep` puts them first."""
-    task_types: tuple[str, ...]
-    """Pairs of other types keep what they have."""
 
     def __post_init__(self) -> None:
-        """A range, and types that exist."""
+        """A range."""
         if self.first > self.last:
             raise ValueError(f"refine.how.mine: first {self.first} is behind last {self.last}")
-        for name in self.task_types:
-            if name not in TASK_TYPES:
-                raise ValueError(f"refine.how.mine.task_types: {name!r} is not known{nearest(name, TASK_TYPES)}")
 
 
 @dataclass(frozen=True)
 class RefineSpec:
-    """Which pairs stay, and what is added to them. Similarities are cosines."""
+    """Which pairs are looked at, which of them stay, and what is added to them. Similarities are cosines."""
 
+    task_types: tuple[str, ...]
+    """Pairs of other types pass as they are: a label is rarely like its text."""
+    languages: tuple[str, ...] | Literal["all"]
+    """English names; pairs with a side in another one pass as they are, for the encoder may not know it."""
     min_similarity: Annotated[float, Interval(ge=-1, le=1)] | None
     """Pairs whose query and positive are less alike are dropped; null: none."""
     min_margin: Annotated[float, Interval(ge=-2, le=2)] | None
     """Pairs whose positive is not so much nearer than their nearest negative are dropped; null: none."""
     mine: MineSpec | None
+
+    def __post_init__(self) -> None:
+        """Types that exist."""
+        for name in self.task_types:
+            if name not in TASK_TYPES:
+                raise ValueError(f"refine.how.task_types: {name!r} is not known{nearest(name, TASK_TYPES)}")
+
+    def concerns(self, pair: Pair) -> bool:
+        """Whether the encoder is asked about the pair."""
+        known = self.languages == "all" or {pair.language, pair.positive_language} <= set(self.languages)
+        return known and pair.task_type in self.task_types
 
 
 def refine(
@@ -82,9 +92,10 @@ def refine(
     given = read_pairs(pairs)
     groups: dict[tuple[str, str], list[int]] = {}
     for row, pair in enumerate(given):
-        groups.setdefault((pair.task_type, pair.positive_language), []).append(row)
-    kept: dict[int, Pair] = {}
-    counts: Counter[str] = Counter()
+        if spec.concerns(pair):
+            groups.setdefault((pair.task_type, pair.positive_language), []).append(row)
+    kept = {row: pair for row, pair in enumerate(given) if not spec.concerns(pair)}
+    counts = Counter({"kept": 0, "mined": 0, "passed": len(kept)})
     for done, rows in enumerate(groups.values(), start=1):
         group = Group.of([given[row] for row in rows], form, encoder, scratch)
         refined = zip(rows, group.refined(spec, counts), strict=True)
@@ -137,13 +148,12 @@ class Group:
             block = self.pairs[start : start + BLOCK]
             vectors = self.queries[start : start + BLOCK]
             alike = [self._alike(vector, pair.positive) for vector, pair in zip(vectors, block, strict=True)]
-            wanted = spec.mine if spec.mine is not None and block[0].task_type in spec.mine.task_types else None
-            found = [()] * len(block) if wanted is None else self._mined(wanted, block, vectors, alike)
+            found = [()] * len(block) if spec.mine is None else self._mined(spec.mine, block, vectors, alike)
             for pair, vector, similarity, mined in zip(block, vectors, alike, found, strict=True):
                 reason = self._reason(spec, pair, vector, similarity)
                 counts[reason or "kept"] += 1
                 counts["mined"] += len(mined) if reason is None else 0
-                yield None if reason else with_negatives(pair, mined, wanted)
+                yield None if reason else with_negatives(pair, mined, spec.mine)
 
     def _alike(self, vector: NDArray[np.float32], document: str) -> float:
         return float(vector @ self.vectors[self.place[document]])

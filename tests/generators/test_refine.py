@@ -21,8 +21,8 @@ from harness.instructions import Natural
 from harness.pairs import Pair, read_pairs, write_pairs
 from harness.step import silent
 
-MINE = MineSpec(2, 1, 10, 0.95, "keep", ("short_long",))
-NOTHING = RefineSpec(None, None, None)
+MINE = MineSpec(2, 1, 10, 0.95, "keep")
+NOTHING = RefineSpec(("short_long",), "all", None, None, None)
 
 
 class Made:
@@ -93,12 +93,12 @@ def test_mined_negatives_are_those_of_the_definition(
     monkeypatch.setattr(module, "BLOCK", block)
     spec, pairs = replace(MINE, **change), corpus(40)
     pairs[7] = replace(pairs[7], query=pairs[8].query)
-    found, counts = refined(RefineSpec(None, None, spec), pairs, tmp_path)
+    found, counts = refined(replace(NOTHING, mine=spec), pairs, tmp_path)
     expected = [by_hand(spec, pairs, one) for one in pairs]
 
     assert sum(map(len, expected)) > 10
     assert [one.negatives for one in found] == expected
-    assert counts == {"asked": 40, "pairs": 40, "kept": 40, "mined": sum(map(len, expected))}
+    assert counts == {"asked": 40, "pairs": 40, "kept": 40, "passed": 0, "mined": sum(map(len, expected))}
     assert all(pairs[8].positive not in one.negatives for one in (found[7], found[8])), "another right answer became a negative"
 
 
@@ -106,8 +106,8 @@ def test_types_and_languages_do_not_meet_and_written_negatives_come_first(tmp_pa
     pairs = [replace(one, negatives=(f"written {n}",)) for n, one in enumerate(corpus(20))]
     pairs += [replace(one, positive_language="German") for one in corpus(20, seed=1)]
     pairs += [replace(one, task_type="sts") for one in corpus(10, seed=2)]
-    found, _ = refined(RefineSpec(None, None, MINE), pairs, tmp_path / "keep")
-    replaced, _ = refined(RefineSpec(None, None, replace(MINE, written="replace")), pairs, tmp_path / "replace")
+    found, _ = refined(replace(NOTHING, mine=MINE), pairs, tmp_path / "keep")
+    replaced, _ = refined(replace(NOTHING, mine=replace(MINE, written="replace")), pairs, tmp_path / "replace")
     english, german = ({text for one in rows for text in (one.positive, *one.negatives)} for rows in (pairs[:20], pairs[20:40]))
 
     assert all(one.negatives[0] == f"written {n}" for n, one in enumerate(found[:20]))
@@ -116,6 +116,18 @@ def test_types_and_languages_do_not_meet_and_written_negatives_come_first(tmp_pa
     assert all(set(one.negatives) <= german for one in found[20:40])
     assert found[40:] == pairs[40:], "a type that was not asked for was changed"
     assert any(f"written {n}" not in one.negatives for n, one in enumerate(replaced[:20]))
+
+
+def test_an_encoder_is_not_asked_about_languages_it_does_not_know(tmp_path: Path) -> None:
+    pairs = [*corpus(10), *(replace(one, language="Thai") for one in corpus(10, seed=1))]
+    spec = replace(NOTHING, languages=("English",), mine=MINE)
+    found, counts = refined(spec, pairs, tmp_path)
+
+    assert found[10:] == pairs[10:]
+    assert any(one.negatives for one in found[:10])
+    assert (counts["passed"], counts["kept"]) == (10, 10)
+    with pytest.raises(ValueError, match="did you mean 'short_long'"):
+        replace(NOTHING, task_types=("short_lng",))
 
 
 def test_filters_drop_what_does_not_belong_together(tmp_path: Path) -> None:
@@ -127,13 +139,15 @@ def test_filters_drop_what_does_not_belong_together(tmp_path: Path) -> None:
     ]
     alike = [cosine(one.query, one.positive) for one in pairs]
     floor = (alike[0] + alike[1]) / 2
-    found, counts = refined(RefineSpec(floor, 0.05, None), pairs, tmp_path)
+    found, counts = refined(replace(NOTHING, min_similarity=floor, min_margin=0.05), pairs, tmp_path)
 
     assert alike[1] < floor < min(alike[0], alike[2], alike[3])
     assert found == [pairs[0], pairs[3]]
-    assert counts == {"asked": 4, "pairs": 2, "kept": 2, "mined": 0, "dropped_similarity": 1, "dropped_margin": 1}
+    assert counts == {"asked": 4, "pairs": 2, "kept": 2, "passed": 0, "mined": 0, "dropped_similarity": 1, "dropped_margin": 1}
     with pytest.raises(ValueError, match="none of 4 pairs stays"):
-        refined(RefineSpec(1.0, None, None), [one for one in pairs if one is not pairs[3]] + [pairs[1]], tmp_path / "none")
+        refined(
+            replace(NOTHING, min_similarity=1.0), [one for one in pairs if one is not pairs[3]] + [pairs[1]], tmp_path / "none"
+        )
 
 
 def test_nothing_asked_changes_nothing_and_vectors_come_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +168,7 @@ def test_no_mined_negative_breaks_the_rules(
 ) -> None:
     spec = replace(MINE, first=first, last=first + 4, ceiling=ceiling)
     pairs = corpus(15, seed)
-    found, _ = refined(RefineSpec(None, None, spec), pairs, tmp_path_factory.mktemp("mined"))
+    found, _ = refined(replace(NOTHING, mine=spec), pairs, tmp_path_factory.mktemp("mined"))
 
     for before, after in zip(pairs, found, strict=True):
         assert len(after.negatives) <= spec.count
@@ -165,6 +179,6 @@ def test_no_mined_negative_breaks_the_rules(
 
 def test_golden_payload(tmp_path: Path) -> None:
     """A changed digest means other bytes for the same spec: bump `refine` in sweeps.plan.VERSIONS."""
-    refined(RefineSpec(None, -1.0, MINE), corpus(12), tmp_path)
+    refined(replace(NOTHING, min_margin=-1.0, mine=MINE), corpus(12), tmp_path)
 
-    assert folder_digest(tmp_path / "out") == "12477747f20884b0d64b8529290484ed08b1af14f3e1db3f92cf2f31ac7c5cb1"
+    assert folder_digest(tmp_path / "out") == "3308c9d87dbed0c030c52f3c3c68944e0a0ab665fd8afc434d2c2f3ec3bc45fe"
