@@ -42,9 +42,10 @@ def statistics(frame: Frame, findings: Findings) -> list[str]:
             f"{100 * findings.level():.1f} %. Seed noise is taken as equal in all arms unless one is plainly noisier."
         )
     if any(p < ALPHA for p in findings.adjusted.values()):
+        family = ", ".join(arm for arm in frame.arm_names if arm in findings.adjusted)
         notes.append(
             f"* differs from {sweep.baseline} on the primary ({sweep.primary}) after Holm's correction over the family "
-            f"({', '.join(findings.adjusted)}); every other comparison is exploratory and carries no star."
+            f"({family}); every other comparison is exploratory and carries no star."
         )
     primary = [e.detectable for (_, key), e in findings.estimates.items() if key == sweep.primary and isinstance(e, Estimate)]
     if primary:

@@ -24,7 +24,7 @@ from tests.acceptance.reading import SKIP, printed
 IMAGES = REPOSITORY / "docs" / "img"
 TABLE, PAGE = "table17.png", "table17-page.png"
 RUN = "reference:paper.T17"
-DIFFERENT, FEW = 64, 0.01  # a pixel differs by more than this of 255; this share of them may
+DIFFERENT, FEW = 64, 0.001  # a pixel differs by more than this of 255; this share of them may
 TOOLS = ("pdflatex", "pdftoppm", "chromium")
 
 
