@@ -151,8 +151,10 @@ def judge(overall: Estimate | Untestable, tasks: Mapping[str, Estimate | Untesta
         worse = ", ".join(one.name for one in judged if one.outcome == "regression")
         return Verdict(REGRESSION, f"worse than the margin: {worse}", reasons, judged, tuple(notices), power)
     if any(one.outcome == "inconclusive" for one in judged):
-        return Verdict(INCONCLUSIVE, mean.why, reasons, judged, tuple(notices), power)
-    return Verdict(PASS, mean.why, reasons, judged, tuple(notices), power)
+        undecided = ", ".join(one.name for one in judged if one.outcome == "inconclusive")
+        return Verdict(INCONCLUSIVE, f"neither shown nor ruled out: {undecided}", reasons, judged, tuple(notices), power)
+    said = f"not worse than the margin of {policy.margin} points, and no task is shown to be harmed"
+    return Verdict(PASS, said, reasons, judged, tuple(notices), power)
 
 
 def _judge_mean(found: Estimate | Untestable, seeds: int, policy: Policy) -> tuple[Judged, Power | None]:

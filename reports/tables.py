@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reports import hits, notes
+from reports import contamination, hits, notes
 from reports.effects import Evidence, Findings, Untestable, compare_arms, find
 from reports.frame import Frame, Run, described, differing_settings
 from reports.layouts import columns_of, heading
@@ -69,7 +69,7 @@ class Table:
 
 
 def sweep_tables(frame: Frame, evidence: Evidence, *, layout: str = "", reference: str = "") -> list[Table]:
-    """What `reports table` prints of a sweep: the layout asked for (or the sweep's own), and languages beside task types."""
+    """What `reports table` prints of a sweep: the layout asked for (or the sweep's own), languages, what training has seen."""
     layout = layout or frame.sweep.table
     columns = columns_of(frame, layout)
     main = arms_table(frame, columns, f"{frame.sweep.name}: {heading(layout)}", evidence)
@@ -81,9 +81,8 @@ def sweep_tables(frame: Frame, evidence: Evidence, *, layout: str = "", referenc
     if name:
         main = with_reference(main, columns, name)
     languages = language_columns(frame) if layout in ("task_types", "T1", "T5") else ()
-    if not languages:
-        return [main]
-    return [main, brief(arms_table(frame, languages, f"{frame.sweep.name}: arms by language", evidence))]
+    beside = [brief(arms_table(frame, languages, f"{frame.sweep.name}: arms by language", evidence))] if languages else []
+    return [main, *beside, *contamination.tables(frame)]
 
 
 def brief(table: Table) -> Table:
@@ -162,7 +161,7 @@ def arms_table(frame: Frame, columns: tuple[Column, ...], title: str, evidence: 
         rows.append(Row(arm, kind, cells, effects, "‡" if arm in marked else ""))
     titles = tuple(column.title for column in columns)
     footnotes = [*notes.about(frame), *(notes.statistics(frame, findings) if findings else []), *notes.reasons(frame, marked)]
-    footnotes += hits.notes(frame)
+    footnotes += [*hits.notes(frame), *contamination.notes(frame)]
     return Table(title, frame.sweep.question, titles, tuple(rows), tuple(footnotes))
 
 

@@ -5,7 +5,7 @@ from tests.acceptance.line import Line, pytest
 LINES = (
     Line(4, 1, "Table 17 in, Table 1 out but for one printed digit; the authors' files 66.6, the reruns 66.46, never 65.42",
          ("python", "-m", "tests.acceptance.table_one")),
-    Line(4, 2, "2,000 simulated tables and gates a design, from real items: coverage, family-wise error, false alarms as printed",
+    Line(4, 2, "2,000 tables and gates a design from real items: coverage, family-wise error, false alarms, power as printed",
          pytest("-m", "slow", "-s", "tests/reports/test_simulation.py")),
     Line(4, 3, "synthetic only against the full data of Table 17: README has the table that the command prints",
          ("python", "-m", "tests.acceptance.readme", "check", "table17")),
