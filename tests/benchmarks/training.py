@@ -44,7 +44,7 @@ MODELS: dict[str, tuple[type[Shipped | Package], Pooling, str]] = {
     "tiny": (Shipped, LastToken("last_token"), "lasttoken"), "minilm": (Package, Mean("mean"), "mean"),
 }  # fmt: skip
 LORA = Lora("lora", 16, 32, 0.1, "all-linear")
-LENGTH = 256
+LENGTH, CHUNK_TOKENS = 256, 1024  # as conf/ has them
 MINI_BATCHES = (16, 32, 64, 128)
 SCREEN = 48  # rows of the small batch
 
@@ -83,7 +83,7 @@ def our_spec(name: str, dtype: str, batch: int, steps: int, activations: str) ->
     """The paper's loss and LoRA."""
     plan = TrainSpec(
         "contrastive", InfoNce("info_nce", 0.02, (), "joint", None, ()), Mixed("mixed"), batch, 1, steps, 1e-4, 0, "linear",
-        0.1, (0.9, 0.999), 1e-8, None, 2048, activations,  # type: ignore[arg-type]
+        0.1, (0.9, 0.999), 1e-8, None, CHUNK_TOKENS, activations,  # type: ignore[arg-type]
     )  # fmt: skip
     return TrainingSpec(backbone_of(name), MODELS[name][1], "native", LORA, NoInstruction("none"), LENGTH, dtype, plan, 0)  # type: ignore[arg-type]
 
