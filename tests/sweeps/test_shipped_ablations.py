@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from harness.config import decode
 from harness.runtime import Runtime
 from models.adapter import Lora
 from models.encoder import ModelSpec
@@ -25,17 +24,17 @@ from reports.reference import names as reference_names
 from sweeps import run
 from sweeps.ablation import BASELINE, Ablation, named
 from sweeps.compose import Composer
-from sweeps.plan import plan
+from sweeps.merging import plan_again
 from sweeps.preview import preview
 from sweeps.spec import Composed, NoTraining, RunSpec
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PUBLISHED = Path(__file__).resolve().parents[2] / "reports" / "reference"
 ARMS = {  # the baseline included
-    "generator": 8, "language_mix": 4, "negatives": 8, "paper_hyperparameters": 9, "paper_main": 4, "paper_multilingual": 4,
-    "paper_passkey": 4, "paper_pretraining": 4, "quickstart": 11, "trained": 2,
+    "generator": 8, "language_mix": 4, "merging": 6, "negatives": 8, "paper_hyperparameters": 9, "paper_main": 4,
+    "paper_multilingual": 4, "paper_passkey": 4, "paper_pretraining": 4, "quickstart": 11, "trained": 2,
 }  # fmt: skip
-OURS = {"quickstart", "trained"}  # need nothing that does not ship with us
+OURS = {"merging", "quickstart", "trained"}  # need nothing that does not ship with us
 BATCH = 2048
 
 
@@ -92,12 +91,12 @@ def test_every_arm_of_every_shipped_ablation_plans_previews_and_changes_a_step(
     for record in planned.record.runs:
         keys.setdefault(record.arm, set()).update(ref.key for ref in record.steps.values())
     for _, steps, written in planned.runs:
-        again = plan(decode(RunSpec, written), planned.runtime)
+        again = plan_again(written, planned.runtime)
         assert [step.key for step in again.values()] == [step.key for step in steps.values()], "a worker plans something else"
     printed = io.StringIO()
     preview(planned, Console(file=printed, width=300))
 
-    assert len(keys) == len(ablation.overrides()) == ARMS[name]
+    assert len(keys) == len(ablation.names()) + 1 == ARMS[name]
     for arm, found in keys.items():
         assert arm == BASELINE or found != keys[BASELINE], f"{arm} computes nothing that the baseline does not"
         assert arm in printed.getvalue()
@@ -119,7 +118,7 @@ def test_what_is_assumed_names_a_value_and_tables_exist(name: str, composer: Com
 
     assert ablation.table in LAYOUTS
     assert ablation.reference is None or ablation.reference.replace(":", ".") in reference_names()
-    assert set(ablation.family) == set(ablation.expanded())
+    assert set(ablation.family) == set(ablation.names())
 
 
 def test_a_missing_backbone_is_refused_before_anything_is_built(
