@@ -111,7 +111,9 @@ def models_of(encoder: Mapping[str, Any]) -> tuple[str, ...]:
         return tuple(name for part in encoder["parts"] for name in models_of(part))
     if encoder.get("kind") == "server":
         return (encoder["name"],)
-    backbone = encoder["backbone"]
+    backbone = encoder.get("backbone")
+    if backbone is None:  # a committed baseline may hold less than we write today; a table is shown all the same
+        return ()
     backbone = backbone["adapter"] if backbone["kind"] == "peft" else backbone
     if backbone["kind"] == "package":
         return (PUBLISHED_AS.get(backbone["distribution"], backbone["distribution"]),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.effects import Findings, Untestable
-from reports.frame import Frame, described
+from reports.frame import Frame, Run, described
 from reports.statistics import ALPHA, Estimate
 
 QUICK = "quick benchmark, no substitute for MTEB"
@@ -69,12 +69,25 @@ def _untested(reasons: set[str]) -> list[str]:
     return [f"{', '.join(names)}: {why}" if names != [""] else why for why, names in named.items()]
 
 
-def _lacking(missing: dict[str, str]) -> str:
-    """Missing tasks by reason, each reason once: one broken step can cost an arm every task."""
+def _incomplete(frame: Frame) -> list[str]:
+    """What is missing of which runs; runs that lack the same for the same reason are named together."""
+    lacking: dict[str, list[str]] = {}
+    for run in frame.runs:
+        if run.missing:
+            seed = "" if run.seed is None else f" seed {run.seed}"
+            lacking.setdefault(_lacking(run), []).append(f"{run.arm}{seed}")
+    return [f"incomplete: {', '.join(runs)} {'lacks' if len(runs) == 1 else 'lack'} {what}" for what, runs in lacking.items()]
+
+
+def _lacking(run: Run) -> str:
+    """A run's missing tasks by reason, each reason once: one broken step can cost an arm every task."""
     tasks: dict[str, list[str]] = {}
-    for task, why in missing.items():
+    for task, why in run.missing.items():
         tasks.setdefault(why.rpartition(" failed: ")[2], []).append(task)
-    return "; ".join(f"{', '.join(names)}: {why}" for why, names in tasks.items())
+    if not run.tasks and len(tasks) == 1:
+        return f"all {len(run.missing)} tasks ({next(iter(tasks))})"
+    said = "; ".join(f"{', '.join(names)}: {why}" for why, names in tasks.items())
+    return f"{len(run.missing)} of {len(run.missing) + len(run.tasks)} tasks ({said})"
 
 
 def _chosen(names: tuple[str, ...], reported: set[str]) -> str:
@@ -88,10 +101,7 @@ def reasons(frame: Frame, marked: dict[str, str]) -> list[str]:
     """Other hardware, missing tasks, assumed values, what each arm is."""
     sweep = frame.sweep
     notes = [f"‡ {arm} ran on other: {difference}" for arm, difference in marked.items()]
-    for run in frame.runs:
-        if run.missing:
-            seed = "" if run.seed is None else f" seed {run.seed}"
-            notes.append(f"incomplete: {run.arm}{seed} lacks {len(run.missing)} of its tasks ({_lacking(run.missing)})")
+    notes += _incomplete(frame)
     if sweep.chosen_on:
         notes.append(_chosen(sweep.chosen_on, {task for run in frame.runs for task in run.tasks}))
     notes += [f"assumed: {note}" if not note.startswith("assumed") else note for note in sweep.notes]

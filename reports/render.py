@@ -55,7 +55,7 @@ def lines_of(row: Row) -> list[tuple[str, list[str]]]:
     ranges = [range_text(cell) for cell in row.cells]
     if any(ranges):
         lines.append(("  range over seeds", ranges))
-    if row.effects:
+    if any(effect.delta is not None for effect in row.effects):
         lines.append(("  Δ", [effect_text(effect) for effect in row.effects]))
     return lines
 

@@ -20,13 +20,17 @@ def verdict(frame: Frame, findings: Findings) -> str:
         return f"Nothing can be said yet on {sweep.primary}: {'; '.join(sorted(reasons)) or 'no arm but the baseline'}."
     differ = {arm: found for arm, found in tested.items() if findings.adjusted[arm] < ALPHA}
     named = ", ".join(f"{arm} ({number(found.delta, sign=True)} ±{number(found.half)})" for arm, found in differ.items())
-    verb = "differs" if len(differ) == 1 else "differ"
-    start = f"Of {len(tested)} arms {len(differ)} {verb} from {sweep.baseline} on {sweep.primary} after correction"
     least = max(found.detectable for found in tested.values())
-    rest = f"the others are not shown to differ, and differences under {number(least)} points would mostly be missed"
+    missed = f"differences under {number(least)} points would mostly be missed"
     untested = f" {len(family) - len(tested)} could not be tested ({'; '.join(sorted(reasons))})." if reasons else ""
+    where = f"{sweep.baseline} on {sweep.primary} after correction"
+    if not differ:
+        none = "The one arm is not" if len(tested) == 1 else f"None of {len(tested)} arms is"
+        return f"{none} shown to differ from {where}; {missed}.{untested}"
+    verb = "differs" if len(differ) == 1 else "differ"
+    said = f"Of {len(tested)} arms {len(differ)} {verb} from {where}: {named}"
     return (
-        f"{start}{': ' + named if named else ''}; {rest}.{untested}"
+        f"{said}; the others are not shown to differ, and {missed}.{untested}"
         if len(differ) < len(tested)
-        else f"{start}: {named}.{untested}"
+        else f"{said}.{untested}"
     )
