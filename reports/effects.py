@@ -9,16 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 from harness.items import ItemError, cells
 from harness.record import PAYLOAD
-from harness.scores import ITEMS_FILE, item_schema
+from harness.scores import ITEMS_FILE
 from reports.frame import Evaluated, Frame, Run
 from reports.influence import Array
 from reports.load import checked_bytes
@@ -36,7 +32,7 @@ from reports.statistics import (
     parts_of,
     pooled_seed_noise,
 )
-from reports.units import Units, units_of
+from reports.units import Units, parse_items, units_of
 
 POINTS = 100.0
 
@@ -131,17 +127,6 @@ class Evidence:
             if len(units) != len(first) or not all(a.pairs_with(b) for a, b in zip(units, first, strict=True)):
                 return Untestable(f"{cell.task}: arms or seeds were scored on different items, so nothing can be paired")
         return tuple(parts_of(POINTS * (_stack(sides[0], index) - _stack(sides[1], index))) for index in range(len(first)))
-
-
-def parse_items(data: bytes) -> pa.Table:
-    """Per-item values from a file's bytes; one thread, since files are small and many."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
-    if table.schema != item_schema():
-        raise ItemError(f"not a file of per-item values: its columns are {', '.join(table.schema.names)}")
-    return table
 
 
 def _stack(runs: list[tuple[Units, ...]], index: int) -> Array:

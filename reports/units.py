@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.items import DIRECTIONS, RANKING, CellItems, ItemError
+from harness.scores import item_schema
 from reports import influence
 from reports.influence import Array
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,17 @@ class Units:
     def pairs_with(self, other: Units) -> bool:
         """Whether both are the same units in the same order."""
         return self.kind == other.kind and (self.names is other.names or self.names == other.names)
+
+
+def parse_items(data: bytes) -> pa.Table:
+    """Per-item values from a file's bytes; one thread, since files are small and many."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+    if table.schema != item_schema():
+        raise ItemError(f"not a file of per-item values: its columns are {', '.join(table.schema.names)}")
+    return table
 
 
 def units_of(task_type: str, main_metric: str, cell: CellItems) -> tuple[Units, ...]:
