@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.encoder import EncodeCounts
-from models.adapter import ADAPTER_WEIGHTS, Adapter, CheckpointError, Full, Lora, attach, read_tensors, save
+from harness.identity import folder_digest
+from models.adapter import ADAPTER_WEIGHTS, Adapter, CheckpointError, Full, Lora, attach, read_tensors, save, write_checkpoint
 from models.concatenation import ConcatenatedEncoder
 from models.merge import MergeSpec, merge
 from models.network import load_model
@@ -80,6 +81,32 @@ def test_the_same_merge_gives_the_same_bytes(models_root: Path, tmp_path: Path) 
 
     once, again = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("once", "again"))
     assert once == again
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest"),
+    [
+        ("LORA", "d76b7958fc2a01cfa73a3bcb065d8bddf945435db74b5a85702f3e8475f77307"),
+        (None, "f2511afc13f31396283005ff99518a6cd68e2050f67d55925cbb6469dbc266e3"),
+    ],
+    ids=["adapters", "weights"],
+)
+def test_the_bytes_of_a_merge_are_golden(kind: str | None, digest: str, tmp_path: Path) -> None:
+    """If this fails: bump `merge` in `sweeps.plan.VERSIONS`, then write the new digest here. Exact on every machine."""
+    import torch
+
+    folders = []
+    for number in (1, 2):
+        folders.append(tmp_path / str(number))
+        folders[-1].mkdir()
+        count = torch.arange(3 * number, dtype=torch.float32) + number
+        tensors = {"layer.lora_A.weight": count.reshape(number, 3), "layer.lora_B.weight": count.reshape(3, number).clone()}
+        config = {"peft_type": kind, "r": number, "lora_alpha": 8} if kind else {"base": "base"}
+        write_checkpoint(tensors if kind else {"layer.weight": count[:3]}, config, folders[-1])
+    (tmp_path / "merged").mkdir()
+    merge(MergeSpec((0.25, 0.75)), folders, tmp_path / "merged")
+
+    assert folder_digest(tmp_path / "merged") == digest
 
 
 def test_what_has_other_tensors_is_refused(models_root: Path, tmp_path: Path) -> None:
