@@ -72,26 +72,35 @@ def merged_runs(
 def plan_merged(run: MergedRun, runtime: Runtime) -> dict[str, Step]:
     """The steps by label, those of a member under `arm:label`; raises ConfigError if the members do not fit together."""
     plans = [plan(member, runtime) for member in run.members]
+    if problems := list(_unlike(run, plans)):
+        raise ConfigError(problems)
     steps = {
         f"{arm}:{label}": step
         for arm, found in zip(run.arms, plans, strict=True)
         for label, step in found.items()
         if not label.startswith("evaluate/")
     }
-    if problems := list(_unlike(run, plans)):
-        raise ConfigError(problems)
-    if run.how == "weights":
-        merged = Step("merge", VERSIONS["merge"], MergeSpec(run.weights), _last(plans), "merge of weights")
-        beneath = {role: plans[0][role] for role in _stages(plans[0])[:-1]}
-        full = not isinstance(_trained(plans[0]).spec.adapter, Lora)
-        checkpoints = {**({} if full else beneath), "finetune": merged}
-        steps["merge"] = merged
-        return steps | {label: replace(step, inputs=checkpoints) for label, step in _judged(plans[0])}
+    return steps | (_by_weights(run, plans) if run.how == "weights" else _by_vectors(run, plans))
+
+
+def _by_weights(run: MergedRun, plans: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
+    """The merge, and the first member's tasks judged on it in place of that member's last checkpoint."""
+    first = plans[0]
+    last = {str(i): _trained(found) for i, found in enumerate(plans)}
+    merge = Step("merge", VERSIONS["merge"], MergeSpec(run.weights), last, "merge of weights")
+    beneath = _stages(first)[:-1] if isinstance(_trained(first).spec.adapter, Lora) else []  # whole weights lie on nothing
+    checkpoints = {**{role: first[role] for role in beneath}, CHECKPOINTS[-1]: merge}
+    return {"merge": merge} | {label: replace(step, inputs=checkpoints) for label, step in _judged(first)}
+
+
+def _by_vectors(run: MergedRun, plans: Sequence[Mapping[str, Step]]) -> dict[str, Step]:
+    """The first member's tasks judged on the vectors of all, whose checkpoints are read under `0.finetune`, `1.finetune` ..."""
     inputs = {f"{i}.{role}": found[role] for i, found in enumerate(plans) for role in _stages(found)}
+    steps = {}
     for label, step in _judged(plans[0]):
         parts = tuple(_of_length_one(found[label].spec.encoder) for found in plans)
-        joined = replace(step.spec, encoder=ConcatenationSpec("concatenation", parts, run.weights))
-        steps[label] = replace(step, spec=joined, inputs=inputs)
+        encoder = ConcatenationSpec("concatenation", parts, run.weights)
+        steps[label] = replace(step, spec=replace(step.spec, encoder=encoder), inputs=inputs)
     return steps
 
 
@@ -108,17 +117,13 @@ def _trained(steps: Mapping[str, Step]) -> Step:
     return steps[_stages(steps)[-1]]
 
 
-def _last(plans: list[dict[str, Step]]) -> dict[str, Step]:
-    return {str(i): _trained(found) for i, found in enumerate(plans)}
-
-
 def _judged(steps: Mapping[str, Step]) -> Iterator[tuple[str, Step]]:
     for label, step in steps.items():
         if label.startswith("evaluate/"):
             yield label, step
 
 
-def _unlike(run: MergedRun, plans: list[dict[str, Step]]) -> Iterator[Problem]:
+def _unlike(run: MergedRun, plans: Sequence[Mapping[str, Step]]) -> Iterator[Problem]:
     """Why each member does not fit the first one."""
     first, *others = plans
     untrained = [arm for arm, found in zip(run.arms, plans, strict=True) if not _stages(found)]
@@ -141,9 +146,9 @@ def _tasks(steps: Mapping[str, Step]) -> Iterator[tuple[str, str]]:
 
 def _differing(one: Mapping[str, Step], other: Mapping[str, Step]) -> list[str]:
     """What keeps two trained arms from having their weights merged, as keys."""
-    encoders = [next(step for _, step in _judged(steps)).spec.encoder for steps in (one, other)]
-    written = [{field.name: canonical(getattr(encoder, field.name)) for field in fields(EncoderSpec)} for encoder in encoders]
-    keys = [f"model.{name}" for name in written[0] if written[0][name] != written[1][name]]
+    encoders = [(step.spec.encoder, other[label].spec.encoder) for label, step in _judged(one)]
+    names = [field.name for field in fields(EncoderSpec)]
+    keys = [f"model.{name}" for name in names if any(getattr(a, name) != getattr(b, name) for a, b in encoders)]
     adapters = [_trained(steps).spec.adapter for steps in (one, other)]
     if adapters[0].kind != adapters[1].kind:
         keys.append("model.adapter.kind")

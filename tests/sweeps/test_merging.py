@@ -115,6 +115,7 @@ def test_a_merge_that_is_badly_written_is_refused(bad: Merge, message: str) -> N
     ("overrides", "how", "message"),
     [
         (["model/pooling=mean"], "weights", "differ in model.pooling; only the weights of models that encode alike"),
+        (["model.unnormalized=[STS]"], "weights", "differ in model.normalize"),
         (["model/adapter=none"], "weights", "differ in model.adapter.kind"),
         (["pretrain.seed=7"], "weights", "differ in pretrain, on which the adapters lie"),
         (["pretrain=none", "finetune=none"], "weights", "other' trains nothing, it has no weights of its own"),
