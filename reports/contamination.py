@@ -81,8 +81,8 @@ def tables(frame: Frame) -> list[Table]:
 def _legend(tasks: list[str], shown: tuple[str, ...], checks: Mapping[str, Met]) -> Iterator[str]:
     if "zero-shot" in shown:
         yield (
-            f"zero-shot: percent of the {len(tasks)} tasks of mteb that the model an arm starts from declares not to have been "
-            f"trained on (mteb {training_data.version()}); what was trained here is not in it."
+            f"zero-shot: percent of the suite's tasks that the model an arm starts from declares not to have been trained on, "
+            f"of the {len(tasks)} that mteb {training_data.version()} knows; what was trained here is not in it."
         )
     if TOUCHED in shown:
         yield f"{TOUCHED}: percent of the judged texts that stand in its pairs (contamination/*/payload/hits.jsonl lists them)."
