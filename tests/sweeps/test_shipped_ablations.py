@@ -31,7 +31,7 @@ from sweeps.spec import Composed, NoTraining, RunSpec
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PUBLISHED = Path(__file__).resolve().parents[2] / "reports" / "reference"
 ARMS = {  # the baseline included
-    "generator": 8, "language_mix": 4, "merging": 6, "negatives": 8, "paper_hyperparameters": 9, "paper_main": 4,
+    "generator": 8, "language_mix": 4, "merging": 6, "negatives": 9, "paper_hyperparameters": 9, "paper_main": 4,
     "paper_multilingual": 4, "paper_passkey": 4, "paper_pretraining": 4, "quickstart": 11, "trained": 2,
 }  # fmt: skip
 OURS = {"merging", "quickstart", "trained"}  # need nothing that does not ship with us
