@@ -31,7 +31,7 @@ PAIRS = (("words", "other_words"), ("minilm_mean", "minilm_weighted_mean"))
 SEEDS, SIZES, NOISES = (2, 3, 5), (50, 300, 2000), (0.5, 1.0, 2.0)
 ALPHA = 0.05
 NEAR = 0.02
-"""A printed power may be this far off: of 50 heavy-tailed items an unchanged model passes in 6.8 % where 8.9 % is printed."""
+"""A printed power may be this far off: of 50 heavy-tailed items an unchanged model passes in 6.8 % where 8.9 % was printed."""
 
 
 @dataclass(frozen=True)
