@@ -19,6 +19,7 @@ from sweeps.cost import Amount, Cost, Costs, total
 from sweeps.devices import COMPUTED, slots, visible_gpus
 from sweeps.graph import Graph, Node
 from sweeps.run import Planned
+from sweeps.throughput import TRAINED
 from sweeps.view import safe
 
 SHARED = "shared by arms"
@@ -120,7 +121,18 @@ def preview(planned: Planned, console: Console) -> None:
     kinds = Counter(node.step.name for node in found.missing.values())
     what = ", ".join(f"{count} {name}" for name, count in kinds.items()) or "nothing"
     console.print(f"to build: {what}; {len(found.graph.nodes) - len(found.missing)} reused", highlight=False)
+    for told in dict.fromkeys(_memory(node.step) for node in found.missing.values() if node.step.name in TRAINED):
+        console.print(told, highlight=False)
     console.print(_time(found), highlight=False)
+
+
+def _memory(step: Step) -> str:
+    """How a training keeps its memory bounded: what the specification decides and nothing changes on the way."""
+    train = step.spec.train
+    passes = (
+        "all activations kept, one forward pass" if train.activations == "keep" else "gradient cache, a second forward pass"
+    )
+    return f"{step.name}: {train.steps:,} steps of {train.batch_size:,} pairs, {train.chunk_tokens:,} tokens a pass, {passes}"
 
 
 COLUMNS: Mapping[str, tuple[str, Callable[[Amount], str]]] = {

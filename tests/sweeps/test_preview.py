@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from harness.step import Step
 from harness.store import Store
@@ -17,7 +18,7 @@ from sweeps.ablation import named
 from sweeps.compose import Composer
 from sweeps.cost import Amount, Cost, Costs
 from sweeps.graph import Graph, Node
-from sweeps.preview import duration, foretell, short, wall_seconds
+from sweeps.preview import duration, foretell, preview, short, wall_seconds
 from sweeps.run import Planned, plan_sweep
 from sweeps.spec import Composed
 from sweeps.throughput import Throughput, speed_key
@@ -123,6 +124,15 @@ def test_the_quickstart_is_counted_before_anything_is_there(quickstart: Planned)
     assert [row.name for row in found.rows][:2] == ["shared by arms", "baseline"]
     assert sum(row.missing for row in found.rows[1:]) > 206, "shared steps stand in every arm, their cost in one row"
     assert sum(row.cost.texts.known for row in found.rows) == found.total.texts.known
+
+
+def test_whether_activations_are_kept_is_shown(quickstart: Planned, capsys: pytest.CaptureFixture[str]) -> None:
+    preview(quickstart, Console(width=160))
+
+    printed = capsys.readouterr().out
+    assert printed.count("finetune: 12 steps of 64 pairs, 1,024 tokens a pass, all activations kept") == 1
+    assert "pretrain: 60 steps of 64 pairs, 2,048 tokens a pass" in printed
+    assert "synthetic_only" in printed
 
 
 def test_what_is_there_costs_nothing(quickstart: Planned) -> None:

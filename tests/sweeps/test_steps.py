@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakSet
 
 import pytest
 
@@ -31,21 +32,21 @@ from tests.sweeps.train_process import STEPS, TRAINED, runtime_of, steps_of
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def bases() -> int:
-    """Backbones in memory."""
-    gc.collect()
-    return sum(type(item).__name__ == "MistralModel" for item in gc.get_objects())
-
-
 def test_arms_and_their_encoders_share_one_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Pre-training, two LoRA arms and an evaluation of each: two loads, never two bases in memory, and the same bytes."""
     monkeypatch.setattr(steps, "_base", resident.Resident())
     loads: list[int] = []
-    load = network.load_model
+    load, loaded = network.load_model, WeakSet[Any]()
+
+    def bases() -> int:
+        gc.collect()
+        return len(loaded)
 
     def counted(*arguments: Any, **named: Any) -> Any:
         loads.append(bases())
-        return load(*arguments, **named)
+        model = load(*arguments, **named)
+        loaded.add(model)
+        return model
 
     monkeypatch.setattr(resident, "load_model", counted)
     runtime = runtime_of(tmp_path)
