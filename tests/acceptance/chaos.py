@@ -137,8 +137,9 @@ def moments(draw: random.Random, kinds: Sequence[str]) -> Iterator[Disturbance]:
 
 
 def finished(store: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of every record: a step that is built again gets others."""
-    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in store.glob("*/*/record.json")}
+    """Inode and time of every finished step's record: one that is built again gets others. What is `.partial` never was done."""
+    records = [path for path in store.glob("*/*/record.json") if not path.parent.suffix]
+    return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in records}
 
 
 def endure(run: Run, kinds: Sequence[str], wall: float, expected: dict[str, str]) -> tuple[list[str], Counter[str]]:
