@@ -137,7 +137,7 @@ def moments(draw: random.Random, kinds: Sequence[str]) -> Iterator[Disturbance]:
 
 
 def finished(store: Path) -> dict[str, tuple[int, int]]:
-    """Inode and time of every finished step's record: one that is built again gets others. What is `.partial` never was done."""
+    """Inode and time of every record: a step that is built again gets others. What lies in a `.partial` never was done."""
     records = [path for path in store.glob("*/*/record.json") if not path.parent.suffix]
     return {str(path): (path.stat().st_ino, path.stat().st_mtime_ns) for path in records}
 
