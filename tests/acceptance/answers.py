@@ -55,7 +55,7 @@ def main() -> None:
         filled = Path(folder) / "filled"
         filled.mkdir()
         fill(filled)
-        seconds, printed = zip(*(answered("sweeps", "status", f"runtime.store={filled}") for _ in range(3)), strict=True)
+        seconds, printed = zip(*(answered("sweeps", "status", "--store", str(filled)) for _ in range(3)), strict=True)
         print(printed[0])
         require(min(seconds) <= STATUS, f"status of 1,000 runs answers in {min(seconds):.2f} s, at most {STATUS:g} s")
 
