@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Attention = Literal["causal", "bidirectional", "native"]
 Dtype = Literal["float32", "bfloat16"]
+CHUNK_COST = 256
+"""Padded tokens that take as long as a chunk takes besides its tokens: between MiniLM and the tiny decoder (LOG.md)."""
+UNAFFORDABLE = 2**60
 
 
 @dataclass(frozen=True)
@@ -91,17 +94,26 @@ class Network:
 def plan_chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Indices cut into chunks of similar length, longest first, of at most `budget` padded tokens (or one row) each.
 
-    Longest first: if memory does not suffice, the first chunk says so. Equal lengths keep their order.
+    Cut where padding and chunks together cost least, not where the budget is full: a batch of docstrings is a third padding
+    otherwise. Longest first: if memory does not suffice, the first chunk says so. Equal lengths keep their order.
     """
-    chunks: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if chunks and (len(chunks[-1]) + 1) * longest <= budget:
-            chunks[-1].append(index)
-        else:
-            chunks.append([index])
-            longest = lengths[index]
-    return chunks
+    import numpy as np
+
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    widths = np.array([lengths[i] for i in order])
+    best, start = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=int)
+    for end in range(1, len(order) + 1):  # the cheapest way to cut the first `end`, by where its last chunk starts
+        first = max(0, end - max(1, budget // widths[end - 1]))
+        padded = (end - np.arange(first, end)) * widths[first:end]
+        padded[:-1][padded[:-1] > budget] = UNAFFORDABLE
+        costs = best[first:end] + padded + CHUNK_COST
+        start[end] = first + costs.argmin()
+        best[end] = costs.min()
+    chunks, end = [], len(order)
+    while end:
+        chunks.append(order[start[end] : end])
+        end = int(start[end])
+    return chunks[::-1]
 
 
 class Bucket(NamedTuple):

@@ -40,7 +40,7 @@ from sweeps.spec import Natural, NoTraining, Pretraining, Refinement, RunSpec
 
 # Bumped by hand when the same spec would give other bytes; tests/golden/payloads.json catches a bump that was forgotten.
 VERSIONS = {
-    "synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "contamination": 1, "refine": 1, "pretrain": 1, "finetune": 1,
+    "synthesize": 1, "mined": 1, "labelled": 1, "mix": 1, "contamination": 1, "refine": 1, "pretrain": 2, "finetune": 2,
     "merge": 1, "evaluate": 2,
 }  # fmt: skip
 CHECKPOINTS = ("pretrain", "finetune")  # the order in which they are laid onto the backbone

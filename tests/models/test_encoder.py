@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.backbone import BackboneError, Folder
 from models.encoder import EncoderSpec, load_encoder
@@ -167,6 +170,29 @@ def test_chunks_hold_every_row_once_within_the_budget(budget: int) -> None:
     assert sorted(i for chunk in chunks for i in chunk) == list(range(len(lengths)))
     assert all(len(chunk) == 1 or len(chunk) * max(lengths[i] for i in chunk) <= budget for chunk in chunks)
     assert [max(lengths[i] for i in chunk) for chunk in chunks] == sorted((lengths[c[0]] for c in chunks), reverse=True)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=9), st.sampled_from([1, 30, 80, 10_000]), st.sampled_from([0, 5, 40]))
+def test_chunks_are_cut_where_padding_and_chunks_cost_least(lengths: list[int], budget: int, cost: int) -> None:
+    """Against every way to cut the sorted lengths."""
+
+    def ways(rows: Sequence[int]) -> Iterator[list[Sequence[int]]]:
+        for cut in range(1, len(rows)):
+            yield from ([rows[:cut], *rest] for rest in ways(rows[cut:]))
+        yield [rows]
+
+    def fits(chunk: Sequence[int]) -> bool:
+        return len(chunk) == 1 or len(chunk) * chunk[0] <= budget
+
+    def price(chunks: Sequence[Sequence[int]]) -> int:
+        return sum(len(chunk) * chunk[0] + cost for chunk in chunks)
+
+    with patch("models.network.CHUNK_COST", cost):
+        chunks = plan_chunks(lengths, budget)
+
+    cheapest = min(price(way) for way in ways(sorted(lengths, reverse=True)) if all(map(fits, way)))
+    assert sorted(i for chunk in chunks for i in chunk) == list(range(len(lengths)))
+    assert price([[lengths[i] for i in chunk] for chunk in chunks]) == cheapest
 
 
 @pytest.mark.parametrize("budget", [1, 7, 64, 10_000])
