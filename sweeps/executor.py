@@ -49,6 +49,9 @@ class Observer(Protocol):
     def failed(self, node: Node, worker: int, failure: Failure) -> None:
         """A step failed."""
 
+    def waiting(self, worker: int, device: str) -> None:
+        """Another sweep has the GPU that a worker needs; said once until it is free."""
+
     def stopping(self) -> None:
         """People asked to stop: the steps at hand are finished, no new one is begun."""
 
@@ -81,6 +84,7 @@ class Execution:
         self.outcome = Outcome()
         self.busy: dict[str, float] = {}
         self.workers: dict[int, WorkerProcess] = {}
+        self.taken: set[int] = set()  # workers whose GPU another sweep has
         self.selector = selectors.DefaultSelector()
         self.stopping = False
 
@@ -143,7 +147,11 @@ class Execution:
         if slot.device != "cpu":
             lock = claimed(slot.device)
             if lock is None:
+                if index not in self.taken:
+                    self.taken.add(index)
+                    self.observer.waiting(index, slot.device)
                 return None
+            self.taken.discard(index)
         worker = self.workers[index] = WorkerProcess(index, slot, self.runtime, self.logs, self.program, lock)
         self.selector.register(worker.events, selectors.EVENT_READ, worker)
         return worker

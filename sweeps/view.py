@@ -100,6 +100,10 @@ class View:
         self.failures += 1
         self.console.print(f"[red]failed[/] {safe(node.title)} ({failure.kind}): {safe(failure.message)}", highlight=False)
 
+    def waiting(self, worker: int, device: str) -> None:
+        """Say why nothing happens."""
+        self.console.print(f"worker {worker} waits for {device}: another sweep has it", highlight=False)
+
     def stopping(self) -> None:
         """Say what was understood."""
         self.console.print("stopping: finishing the steps at hand; once more to stop at once, nothing finished is lost")

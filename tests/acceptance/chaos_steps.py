@@ -160,6 +160,9 @@ class Silent:
     def failed(self, node: Node, worker: int, failure: Failure) -> None:
         """Say nothing."""
 
+    def waiting(self, worker: int, device: str) -> None:
+        """Say nothing."""
+
     def stopping(self) -> None:
         """Say nothing."""
 

@@ -106,6 +106,9 @@ class Clock:
         """A benchmark has no failures."""
         raise RuntimeError(f"{failure.message}\n{failure.traceback}{failure.log_tail}")
 
+    def waiting(self, worker: int, device: str) -> None:
+        """Nothing to note."""
+
     def stopping(self) -> None:
         """Nothing to note."""
 

@@ -19,6 +19,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.waits: list[str] = []
 
     def started(self, node: Node, worker: int) -> None: ...
 
@@ -28,6 +29,9 @@ class Watcher:
         self.done.append(node.step.label)
 
     def failed(self, node: Node, worker: int, failure: Failure) -> None: ...
+
+    def waiting(self, worker: int, device: str) -> None:
+        self.waits.append(device)
 
     def stopping(self) -> None: ...
 

@@ -94,7 +94,7 @@ def test_a_sweep_waits_while_another_has_the_gpu(runtime: Runtime, tmp_path: Pat
     held.release()
     output, _ = other.communicate(timeout=30)
 
-    assert output.split() == ["1"]
+    assert output.split() == ["1", "cuda:7"], "said once, however often it is tried"
 
 
 _GPU_SWEEP = """
@@ -106,8 +106,9 @@ from sweeps.devices import Slot
 from tests.sweeps.engine import *
 graph = graph_of({{"a": ("sleep 0.5", [])}})
 store, places = Store(Path({runtime.store!r})), [Slot("cuda:7", None)]
-outcome = execute(graph, store, {runtime!r}, Path({logs!r}), Watcher(), program=FAKE, places=places)
-print(len(outcome.built))
+watcher = Watcher()
+outcome = execute(graph, store, {runtime!r}, Path({logs!r}), watcher, program=FAKE, places=places)
+print(len(outcome.built), *watcher.waits)
 """
 
 
