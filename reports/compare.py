@@ -13,7 +13,7 @@ import numpy as np
 from harness.record import RECORD_FILE, read_record
 from harness.scores import SubsetScore
 from harness.sweep_record import ArmRecord
-from reports import inert, render
+from reports import cost, inert, render
 from reports.comparable import flat
 from reports.effects import POINTS, Evidence, Untestable, paired_runs
 from reports.frame import Frame, Run
@@ -44,11 +44,11 @@ class Comparison:
     configuration: Grid
     effects: tuple[Table, ...]
     moved: Grid
-    cost: Grid
+    cost: tuple[Grid, ...]
 
     def text(self, form: str) -> str:
         """The comparison for a terminal or as Markdown."""
-        grids = (self.configuration, self.moved, self.cost)
+        grids = (self.configuration, self.moved, *self.cost)
         if form == "md":
             tables = [render.markdown(table) for table in self.effects]
             return "\n".join([_markdown(grids[0]), *tables, *(_markdown(grid) for grid in grids[1:])])
@@ -90,7 +90,10 @@ def compare_runs(left: Frame, right: Frame, noise: Frame | None = None, data: Pa
             ("task", "item", "Δ", "text"),
             tuple(moved(evidence, data)),
         ),
-        Grid("Seconds by step, mean over seeds", ("step", *heads), tuple(cost(left, right))),
+        (
+            Grid("Seconds by step, mean over seeds", ("step", *heads), tuple(cost.seconds(left, right))),
+            Grid("Work, mean over seeds, shared steps included", ("what", *heads), tuple(cost.work(left, right))),
+        ),
     )
 
 
@@ -175,19 +178,6 @@ def _main(runs: tuple[Run, ...], task: str, cell: SubsetScore) -> float:
     """A cell's main score in points, mean over seeds."""
     found = [s.main for run in runs for s in run.tasks[task].scores.subsets if (s.split, s.subset) == (cell.split, cell.subset)]
     return POINTS * sum(found) / len(found)
-
-
-def cost(left: Frame, right: Frame) -> Iterator[tuple[str, str, str]]:
-    """Seconds of every step on both sides, and in all."""
-    a, b = (_seconds(frame) for frame in (left, right))
-    for label in dict.fromkeys((*a, *b)):
-        yield label, f"{a[label]:.1f}" if label in a else "-", f"{b[label]:.1f}" if label in b else "-"
-    yield "all", f"{sum(a.values()):.1f}", f"{sum(b.values()):.1f}"
-
-
-def _seconds(frame: Frame) -> dict[str, float]:
-    labels = dict.fromkeys(label for run in frame.runs for label in run.seconds)
-    return {label: sum(run.seconds.get(label, 0.0) for run in frame.runs) / len(frame.runs) for label in labels}
 
 
 def _markdown(grid: Grid) -> str:
