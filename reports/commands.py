@@ -80,9 +80,9 @@ def html(arguments: argparse.Namespace) -> int:
     from reports.effects import Evidence, find
     from reports.html import page
     from reports.layouts import columns_of
+    from reports.notes import verdict
     from reports.parts_cache import cache_of
     from reports.tables import sweep_tables
-    from reports.verdict import verdict
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     for frame in load(arguments.store, arguments.runs, with_baseline=True):
@@ -221,8 +221,8 @@ def wandb(arguments: argparse.Namespace) -> int:
     """Write the W&B report of every sweep named as a file; with --push, save it on the server too."""
     from reports.effects import Evidence, find
     from reports.layouts import columns_of
+    from reports.notes import verdict
     from reports.tables import sweep_tables
-    from reports.verdict import verdict
     from reports.wandb_report import model_of, push, write_model
 
     failed = False

@@ -19,6 +19,7 @@ from reports.effects import POINTS, Evidence, Untestable, paired_runs
 from reports.frame import Frame, Run
 from reports.load import RunError
 from reports.means import task_columns, type_columns
+from reports.notes import number
 from reports.tables import Table, arms_table
 from reports.texts import Name, texts_for
 from reports.units import Units
@@ -147,8 +148,7 @@ def moved(evidence: Evidence, data: Path | None = None) -> list[tuple[str, str, 
         for task in dict.fromkeys(task for _, task, _ in found)
     }
     return [
-        (task, f"{name[1]}/{name[2]}", render.number(change, sign=True), _excerpt(texts[task][name]))
-        for change, task, name in found
+        (task, f"{name[1]}/{name[2]}", number(change, sign=True), _excerpt(texts[task][name])) for change, task, name in found
     ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from reports import inert
 from reports.effects import Findings, Untestable
 from reports.frame import Frame
-from reports.render import number
+from reports.notes import number
 from reports.statistics import ALPHA, Estimate
 
 ROW, LEFT, WIDTH, RIGHT = 26, 200, 540, 130

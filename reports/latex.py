@@ -22,12 +22,13 @@ PREAMBLE = r"""\documentclass[10pt]{article}
 
 
 def document(tables: Iterable[Table]) -> str:
-    """One document with every table, its question above and its footnotes below."""
+    """One document with every table, its question and answer above and its footnotes below."""
     return PREAMBLE + "\n\\bigskip\n".join(_table(table) for table in tables) + "\\end{document}\n"
 
 
 def _table(table: Table) -> str:
-    lines = [f"\\noindent\\textbf{{{inert.latex(table.title)}}}. {inert.latex(table.question)}", "", "\\medskip\\noindent"]
+    said = inert.latex(f"{table.question} {table.answer}".strip())
+    lines = [f"\\noindent\\textbf{{{inert.latex(table.title)}}}. {said}", "", "\\medskip\\noindent"]
     if len(table.columns) > 6:
         lines.append("\\resizebox{\\textwidth}{!}{%")
     lines += [*_tabular(table), "}" if len(table.columns) > 6 else "", "", "\\medskip"]

@@ -12,20 +12,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reports import inert
+from reports.notes import number
 from reports.tables import Cell, Effect, Row, Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-
-MINUS = "\N{MINUS SIGN}"
-
-
-def number(value: float, *, sign: bool = False) -> str:
-    """One decimal, with a true minus; `+` in front of differences."""
-    text = f"{value:+.1f}" if sign else f"{value:.1f}"
-    if float(text) == 0:
-        text = "0.0"
-    return text.replace("-", MINUS)
 
 
 def cell_text(cell: Cell) -> str:
@@ -78,7 +69,7 @@ def terminal(table: Table) -> RenderableType:
             cells = [Text(inert.visible(text), style=_style(row, index, i)) for i, text in enumerate(texts)]
             grid.add_row(Text(inert.visible(label), style=style), *cells, end_section=ruled and index == len(lines_of(row)) - 1)
     notes = [Text(inert.visible(note), style="dim") for note in table.footnotes]
-    head = [Text(inert.visible(table.question), style="italic")] if table.question else []
+    head = [Text(inert.visible(text), style) for text, style in ((table.question, "italic"), (table.answer, "bold")) if text]
     return Group(*head, grid, *notes)
 
 
@@ -108,7 +99,8 @@ def terminal_text(tables: Iterable[Table], width: int | None = None) -> str:
 def markdown(table: Table) -> str:
     """GitHub's table syntax."""
     head = ["", *(inert.markdown(column) for column in table.columns)]
-    lines = [f"**{inert.markdown(table.title)}**", "", *((inert.markdown(table.question), "") if table.question else ())]
+    lines = [f"**{inert.markdown(table.title)}**", ""]
+    lines += [line for text in (table.question, table.answer) if text for line in (inert.markdown(text), "")]
     lines += [_pipe(head), _pipe(["---", *["---:"] * len(table.columns)])]
     for row in table.rows:
         for index, (label, texts) in enumerate(lines_of(row)):

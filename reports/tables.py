@@ -66,6 +66,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     footnotes: tuple[str, ...]
+    answer: str = ""
+    """To the question, in one sentence, where the table shows what it is judged by."""
 
 
 def sweep_tables(frame: Frame, evidence: Evidence, *, layout: str = "", reference: str = "") -> list[Table]:
@@ -87,7 +89,7 @@ def sweep_tables(frame: Frame, evidence: Evidence, *, layout: str = "", referenc
 
 def brief(table: Table) -> Table:
     """A second table of the same sweep: its footnotes stand under the first."""
-    return replace(table, question="", footnotes=())
+    return replace(table, question="", footnotes=(), answer="")
 
 
 def grouped(table: Table, frame: Frame) -> Table:
@@ -162,7 +164,9 @@ def arms_table(frame: Frame, columns: tuple[Column, ...], title: str, evidence: 
     titles = tuple(column.title for column in columns)
     footnotes = [*notes.about(frame), *(notes.statistics(frame, findings) if findings else []), *notes.reasons(frame, marked)]
     footnotes += [*hits.notes(frame), *contamination.notes(frame)]
-    return Table(title, frame.sweep.question, titles, tuple(rows), tuple(footnotes))
+    judged = frame.sweep.family and any(column.key == frame.sweep.primary for column in columns)
+    answer = notes.verdict(frame, findings) if findings and judged else ""
+    return Table(title, frame.sweep.question, titles, tuple(rows), tuple(footnotes), answer)
 
 
 def _effect(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +79,7 @@ def model_of(frame: Frame, tables: list[Table], verdict: str) -> ReportModel:
     bars = tuple(Panel("bar", name, "", f"scores/{name}") for name in ("mean", *frame.suite))
     sections = (
         Section("Verdict", inert.markdown(verdict), (), ()),
-        *(Section(table.title, render.markdown(table), (), ()) for table in tables),
+        *(Section(table.title, render.markdown(replace(table, answer="")), (), ()) for table in tables),
         Section("Scores by arm", "", runs, bars),
         Section("Training", "", runs, curves),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -232,3 +234,16 @@ def test_figure_5_has_a_column_a_length_and_what_was_published_below(builder) ->
     assert rows["base"][:2] == pytest.approx([90.0, 70.0])
     assert rows["window"][:2] == pytest.approx([40.0, 20.0])
     assert rows["Passkey: default (4k window, theta 1e4)"][:2] == [96.0, 100.0]
+
+
+@pytest.mark.parametrize("form", ["term", "md", "tex", "html"])
+def test_the_answer_to_the_question_is_said_once(rich, reports, form: str, tmp_path: Path) -> None:
+    rich.write()
+    said = "from base on mean after correction"
+    code, out, _ = reports("table", "quick", "--format", form)
+
+    assert code == 0
+    assert " ".join(out.split()).count(said) == (0 if form == "html" else 1)
+    reports("html", "quick", "--out", str(tmp_path / "pages"))
+    page = (tmp_path / "pages" / "quick.html").read_text()
+    assert page.count(said) == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from reports import inert, render
+from reports import inert
 from reports.effects import Evidence, find
 from reports.frame import Frame
 from reports.load import load
 from reports.means import type_columns
+from reports.notes import number, verdict
 from reports.tables import Table, sweep_tables
-from reports.verdict import verdict
 
 
 def tables_of(store: Path) -> tuple[Frame, list[Table]]:
@@ -78,7 +78,7 @@ def test_markdown_keeps_plain_text_plain() -> None:
 
 
 def test_zero_has_no_sign() -> None:
-    assert (render.number(-0.04, sign=True), render.number(-1.25), render.number(2, sign=True)) == (
+    assert (number(-0.04, sign=True), number(-1.25), number(2, sign=True)) == (
         "0.0",
         "\N{MINUS SIGN}1.2",
         "+2.0",

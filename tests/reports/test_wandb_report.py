@@ -22,8 +22,8 @@ from reports.effects import Evidence, find
 from reports.frame import Frame
 from reports.load import load
 from reports.means import type_columns
+from reports.notes import verdict
 from reports.tables import sweep_tables
-from reports.verdict import verdict
 from reports.wandb_report import ReportModel, model_of
 from tests.harness.wandb_server import fake_server
 
