@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -215,8 +216,9 @@ def test_a_worker_that_is_killed_from_outside_is_replaced(runtime: Runtime, tmp_
             if (runtime.store_path / "log").exists():
                 break
         for child in psutil.Process(os.getpid()).children(recursive=True):
-            if "fake_worker" in " ".join(child.cmdline()):
-                child.kill()
+            with suppress(psutil.NoSuchProcess):  # a child of a child may end meanwhile
+                if "fake_worker" in " ".join(child.cmdline()):
+                    child.kill()
 
     runtime.store_path.mkdir(exist_ok=True)
     thread = threading.Thread(target=kill_soon)
