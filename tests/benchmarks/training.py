@@ -46,7 +46,6 @@ MODELS: dict[str, tuple[type[Shipped | Package], Pooling, str]] = {
 LORA = Lora("lora", 16, 32, 0.1, "all-linear")
 LENGTH, CHUNK_TOKENS = 256, 1024  # as conf/ has them
 MINI_BATCHES = (16, 32, 64, 128)
-SCREEN = 48  # rows of the small batch
 
 
 @dataclass(frozen=True)
@@ -240,6 +239,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--screen", type=int, default=48, help="rows of the small batch")
     parser.add_argument("--activations", choices=("recompute", "keep"), default="recompute")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--pairs", type=Path, help=argparse.SUPPRESS)
@@ -249,7 +249,7 @@ def main() -> None:
         measure_memory(options, read_pairs(options.pairs))
         return
     pairs = make_pairs(options.batch)
-    best = screen(options.model, pairs[:SCREEN])
+    best = screen(options.model, pairs[: options.screen])
     rates = interleaved(options.model, options, pairs, best)
     ours, theirs = memory(options, pairs, "ours"), {}
     for setting in dict.fromkeys((best["float32"], best[options.dtype])):
