@@ -145,7 +145,10 @@ def cpu(function: Callable[[], Any]) -> float:
 
 
 def screen(name: str, pairs: list[Pair]) -> dict[str, Setting]:
-    """Try every setting of the peer on a small batch, print all; the best of each dtype."""
+    """Try every setting of the peer on a small batch, print all; the best of each dtype.
+
+    A mini batch larger than the small batch was not tried as such: it cannot be the best (on a whole batch it may need 20 GB).
+    """
     rates: dict[Setting, float] = {}
     for setting in SETTINGS:
         peer = Peer(name, setting)
@@ -153,7 +156,8 @@ def screen(name: str, pairs: list[Pair]) -> dict[str, Setting]:
         rates[setting] = len(pairs) / cpu(lambda peer=peer: peer.step(pairs))  # type: ignore[misc]
         print(f"peer, {len(pairs)} rows, {setting}: {rates[setting]:.2f} examples per CPU second", flush=True)
     return {
-        dtype: max((s for s in rates if s.dtype.startswith(dtype)), key=rates.__getitem__) for dtype in ("float32", "bfloat16")
+        dtype: max((s for s in rates if s.dtype.startswith(dtype) and s.mini_batch <= len(pairs)), key=rates.__getitem__)
+        for dtype in ("float32", "bfloat16")
     }
 
 
