@@ -79,13 +79,13 @@ def main() -> None:
     """Preview, build, compare."""
     with tempfile.TemporaryDirectory(prefix="preview-") as folder:
         store = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(folder) / "store"
-        compare(store)
+        compare(store, Path(folder) / "empty")
 
 
-def compare(store: Path) -> None:
-    """The claims, on one store."""
-    printed = told(Path(f"{store}-empty"), ())
-    empty = foretell(planned(Path(f"{store}-empty")))
+def compare(store: Path, nothing: Path) -> None:
+    """The claims, on one store; `nothing` is a place without any step."""
+    printed = told(nothing, ())
+    empty = foretell(planned(nothing))
     require(
         "1,164" in printed and empty.total.requests.known == 1164, "the preview's table shows the request count it computed"
     )
