@@ -10,8 +10,8 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from harness.record import MEASURED_FILE, PAYLOAD
-from reports.frame import Frame
+from harness.record import MEASURED_FILE, PAYLOAD, read_measured
+from reports.frame import Frame, Run
 
 GIB = 2**30
 TRAINED = ("pretrain", "finetune")
@@ -35,7 +35,7 @@ def _seconds(frame: Frame) -> dict[str, float]:
 
 def work(left: Frame, right: Frame) -> Iterator[tuple[str, str, str]]:
     """Amounts of work on both sides, mean over seeds; those that neither has are left out."""
-    sides = [[_measured(frame, seed) for seed in _seeds(frame)] for frame in (left, right)]
+    sides = [[_measured(frame, run) for run in frame.runs] for frame in (left, right)]
     for name, kinds, figure in FIGURES:
         a, b = (_mean([figure([part for kind in kinds for part in run.get(kind, [])]) for run in side]) for side in sides)
         if a or b:
@@ -89,18 +89,15 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{mean:,.0f}" if mean >= 100 or mean == int(mean) else f"{mean:.1f}"
 
 
-def _seeds(frame: Frame) -> list[tuple[str, int | None]]:
-    return [(run.arm, run.seed) for run in frame.runs]
-
-
-def _measured(frame: Frame, asked: tuple[str, int | None]) -> dict[str, list[dict[str, Any]]]:
+def _measured(frame: Frame, asked: Run) -> dict[str, list[dict[str, Any]]]:
     """Measurements of a run's finished steps by kind; with them, of a training, what it says of itself."""
     found: dict[str, list[dict[str, Any]]] = {}
-    steps = {ref.key: ref for run in frame.sweep.runs if (run.arm, run.seed) == asked for ref in run.steps.values()}
+    record = next((run for run in frame.sweep.runs if (run.arm, run.seed) == (asked.arm, asked.seed)), None)
+    steps = {ref.key: ref for ref in record.steps.values()} if record is not None else {}  # published: no steps
     for ref in steps.values():
         folder = frame.store / ref.step / ref.fingerprint
         if (folder / MEASURED_FILE).is_file():
-            part = json.loads((folder / MEASURED_FILE).read_text(encoding="utf-8"))
+            part = read_measured(folder)
             if (folder / PAYLOAD / TRAINING_FILE).is_file():
                 part |= json.loads((folder / PAYLOAD / TRAINING_FILE).read_text(encoding="utf-8"))
             found.setdefault(ref.step, []).append(part)
